@@ -1,0 +1,1 @@
+"""Adaptation: which part of a model a stage trains, and what happens to its vocabulary."""

@@ -1,0 +1,65 @@
+"""Low-rank adaptation through peft, saved in peft's own layout.
+
+Source: Hu et al. 2021 (LoRA, arXiv 2106.09685).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from xlasr.config import LoraSettings
+from xlasr.errors import UsageError
+from xlasr.models.run import SpeechModel
+from xlasr.models.seq2seq import WhisperModel
+
+
+def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
+    """Inject LoRA into the linear layers whose last name is in ``settings.targets``.
+
+    The output is unchanged until the first update (B starts at zero).
+
+    Raises:
+        UsageError: No linear layer has such a name.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    target: Any = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
+    linear = [n for n, m in target.named_modules() if isinstance(m, torch.nn.Linear)]
+    known = sorted({n.rsplit(".", 1)[-1] for n in linear})
+    missing = [t for t in settings.targets if t not in known]
+    if missing:
+        raise UsageError(
+            f"LoRA targets {missing} match no linear layer; this model has {', '.join(known)}"
+        )
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets),
+        bias="none",
+    )
+    # get_peft_model changes the modules in place and keeps a handle that can save the adapter;
+    # it is stored past nn.Module's bookkeeping so that no parameter is listed twice
+    object.__setattr__(model, "adapter", get_peft_model(target, config))
+
+
+def merged_state(model: SpeechModel) -> dict[str, Tensor]:
+    """Weights with every low-rank update added to the matrix it adapts, under the base's names."""
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    updates: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            with torch.no_grad():
+                updates[f"{name}.weight"] = module.get_delta_weight("default")
+    state = {}
+    for name, value in model.state_dict().items():
+        if "lora_" in name:
+            continue
+        plain = name.replace(".base_layer.", ".")
+        state[plain] = value + updates[plain] if plain in updates else value
+    return state

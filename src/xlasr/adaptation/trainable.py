@@ -1,0 +1,118 @@
+"""Which parameters a stage trains: the whole model, the head, the top layers, or LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from xlasr.adaptation.lora import add_lora
+from xlasr.config import TrainSettings
+from xlasr.errors import UsageError
+from xlasr.models.run import SpeechModel
+
+
+@dataclass
+class ParameterGroup:
+    """Parameters that share a learning rate.
+
+    Args:
+        names: Of the parameters, in model order.
+        is_head: New or task-specific part: CTC head, Whisper's decoder.
+        depth: Encoder layers above this one; 0 for the top layer and for heads.
+    """
+
+    names: list[str]
+    is_head: bool
+    depth: int
+
+
+@dataclass
+class Trainable:
+    """What a stage trains.
+
+    Args:
+        groups: All trained parameters, each once.
+        frozen_layers: Encoder layers, counted from the bottom, that nothing below or inside of is
+            trained; ``n_layers`` means the whole encoder is frozen, -1 that its stem is trained.
+    """
+
+    groups: list[ParameterGroup]
+    frozen_layers: int
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all trained parameters."""
+        return [name for group in self.groups for name in group.names]
+
+
+def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
+    """Set ``requires_grad`` on exactly the parameters that ``settings`` name.
+
+    Args:
+        model: Changed in place; ``lora`` adds its matrices.
+        settings: The stage's ``train`` field.
+
+    Raises:
+        UsageError: Nothing matched, or more layers than there are.
+    """
+    n_layers = model.encoder.n_layers
+    if settings.part == "layers" and not 1 <= settings.top_layers <= n_layers:
+        raise UsageError(
+            f"train.top_layers is {settings.top_layers}; this encoder has {n_layers} layers, so "
+            f"give 1 to {n_layers}"
+        )
+    if settings.part == "lora":
+        add_lora(model, settings.lora)
+    first_trained = {
+        "full": -1,
+        "head": n_layers,
+        "layers": n_layers - settings.top_layers,
+        "lora": 0,
+    }[settings.part]
+    layer_of = _layer_numbers(model)
+    groups: dict[tuple[bool, int], ParameterGroup] = {}
+    for name, parameter in model.named_parameters():
+        layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
+        if name.endswith("encoder.embed_positions.weight"):  # sinusoids
+            trained = False
+        elif settings.part == "lora":
+            trained = "lora_" in name or (model.family == "ctc" and layer is None)
+        else:
+            trained = layer is None or layer >= first_trained
+            if settings.part == "head" and layer is not None:
+                trained = False
+        parameter.requires_grad_(trained)
+        if trained:
+            depth = 0 if layer is None else max(0, n_layers - 1 - layer)
+            key = (layer is None, depth)
+            groups.setdefault(key, ParameterGroup([], key[0], depth)).names.append(name)
+    if not groups:
+        raise UsageError(f"train.part {settings.part!r} matched no parameter of this model")
+    layers = [layer_of(n) for g in groups.values() for n in g.names]
+    lowest = min((layer for layer in layers if layer is not None), default=n_layers)
+    return Trainable(list(groups.values()), lowest)
+
+
+def _layer_numbers(model: SpeechModel) -> Callable[[str], int | None]:
+    """Return a function from a parameter's name to its encoder layer; None is the head."""
+    n_layers = model.encoder.n_layers
+
+    def number(name: str) -> int | None:
+        parts = name.split(".")
+        if "encoder" not in parts or (model.family == "ctc" and parts[0] == "head"):
+            return None
+        if model.family == "seq2seq" and "decoder" in parts[: parts.index("encoder") + 1]:
+            return None
+        if "layers" in parts:
+            return int(parts[parts.index("layers") + 1])
+        last_norm = ("layer_norm" in parts) and "feature_projection" not in parts
+        return n_layers if last_norm else -1
+
+    return number
+
+
+def count_trainable(model: nn.Module) -> int:
+    """Trained parameters, shared ones counted once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,38 @@
+"""Recordings and transcripts in, a corpus out.
+
+========== =======================================================================
+prepare    ``prepare(source, out)``: the whole way, in pipeline order below
+readers/   one file per layout: folder, table, fillets, asterisk; debian fetches
+quarantine records that cannot be used, with a reason
+audio      decode any file to float32 mono 16 kHz, bounded; ``containers`` opens it
+clips      decode each record once, write the 16 kHz copies
+text       normalisers, alphabets, language tags
+splits     the side of a group, by a hash that is the same in every language
+arrange    groups, sides, no text of dev or test that training has
+writing    temporary folder, fsync, rename
+corpus     ``Corpus``, ``Split``, ``Utterance``: the manifests on disk, read lazily
+card       what a corpus says about itself
+show       progress bar and summary
+cache      where fetched things are kept
+========== =======================================================================
+"""
+
+from __future__ import annotations
+
+from xlasr.data.audio import SAMPLE_RATE
+from xlasr.data.cache import cache_dir
+from xlasr.data.card import Card
+from xlasr.data.corpus import Corpus, Split, Utterance
+from xlasr.data.prepare import prepare
+from xlasr.data.writing import write_corpus
+
+__all__ = [
+    "SAMPLE_RATE",
+    "Card",
+    "Corpus",
+    "Split",
+    "Utterance",
+    "cache_dir",
+    "prepare",
+    "write_corpus",
+]

@@ -1,0 +1,159 @@
+"""Decode every record once: validate, count, write the 16 kHz copies, quarantine what fails."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xlasr.data import audio
+from xlasr.data.quarantine import Quarantine
+from xlasr.data.readers.base import RawRecord
+from xlasr.errors import AudioError
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A record whose sound was decoded.
+
+    Attributes:
+        record: What the reader found.
+        path: The copy, or the source file.
+        start_s: Where it begins in ``path``, in seconds.
+        n_samples: Its length at 16 kHz.
+        recording: (sample rate in Hz, samples per channel) of the whole file ``path``.
+        sha256: Hash of the samples as 16-bit integers.
+    """
+
+    record: RawRecord
+    path: Path
+    start_s: float
+    n_samples: int
+    recording: tuple[int, int]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    record: RawRecord
+    reason: str
+    detail: str
+
+
+def safe_name(record_id: str) -> str:
+    """Return a file name for an id: portable, and different for different ids.
+
+    Ids that are portable already keep their name; the others get a hash, which also tells "A"
+    from "a" on disks that do not.
+    """
+    name = re.sub(r"[^a-z0-9._-]+", "_", record_id.lower()).strip("._-")[:80]
+    if name == record_id:
+        return name
+    return f"{name}-{hashlib.sha256(record_id.encode()).hexdigest()[:10]}"
+
+
+def make_clips(
+    records: Sequence[RawRecord],
+    quarantine: Quarantine,
+    *,
+    copies: Path | None,
+    limits: audio.Limits,
+    workers: int,
+    advance: Callable[[int], None],
+) -> list[Clip]:
+    """Decode all records, each file in one pass, in a few threads.
+
+    Args:
+        records: What the readers found.
+        quarantine: Where failures go.
+        copies: Folder for 16 kHz copies; None refers to the sources.
+        limits: Bounds for one file.
+        workers: Number of threads (libsndfile, FFmpeg and soxr all release the lock).
+        advance: Called with the number of records done since the last call.
+
+    Returns:
+        The usable ones, in the order of ``records``.
+    """
+    files: dict[tuple[Path, int | None], list[RawRecord]] = {}
+    for record in records:
+        files.setdefault((record.audio, record.channel), []).append(record)
+
+    def work(group: list[RawRecord]) -> list[Clip | _Failure]:
+        return list(_file_clips(group, copies, limits))
+
+    done: dict[str, Clip] = {}
+    pool = ThreadPoolExecutor(max_workers=max(1, workers))
+    try:
+        for results in pool.map(work, files.values()):
+            for result in results:
+                if isinstance(result, Clip):
+                    done[result.record.id] = result
+                else:
+                    quarantine.add(result.record.id, result.reason, result.detail)
+            advance(len(results))
+    finally:
+        # Ctrl-C must not wait for the whole queue.
+        pool.shutdown(wait=True, cancel_futures=True)
+    return [done[record.id] for record in records if record.id in done]
+
+
+def _file_clips(
+    records: list[RawRecord], copies: Path | None, limits: audio.Limits
+) -> Iterator[Clip | _Failure]:
+    """Yield the clips of one file and channel."""
+    path, channel = records[0].audio, records[0].channel
+    recording: tuple[int, int] | None = None
+    if copies is None:
+        try:
+            recording = audio.measure(path, limits=limits)
+        except AudioError as error:
+            yield from (_Failure(record, "bad audio", str(error)) for record in records)
+            return
+    spans = sorted((r for r in records if r.duration_s is not None), key=lambda r: r.start_s)
+    parts = audio.cut(
+        path, [(r.start_s, r.duration_s or 0.0) for r in spans], channel=channel, limits=limits
+    )
+    done: set[str] = set()
+    for record in spans if len(spans) > 1 else ():
+        try:
+            samples = next(parts)
+        except (AudioError, StopIteration):
+            break  # the rest one by one below: a wrong time must not take its neighbours along
+        yield _clip(record, samples, copies, recording)
+        done.add(record.id)
+    for record in records:
+        if record.id in done:
+            continue
+        try:
+            samples = audio.decode(
+                path,
+                start_s=record.start_s,
+                duration_s=record.duration_s,
+                channel=channel,
+                limits=limits,
+            )
+        except AudioError as error:
+            yield _Failure(record, "bad audio", str(error))
+        else:
+            yield _clip(record, samples, copies, recording)
+
+
+def _clip(
+    record: RawRecord, samples: np.ndarray, copies: Path | None, recording: tuple[int, int] | None
+) -> Clip | _Failure:
+    integers = audio.to_int16(samples)
+    if not integers.any():
+        detail = f"{record.audio}: nothing but zeros from {record.start_s} s on. Was it muted?"
+        return _Failure(record, "silent audio", detail)
+    digest = hashlib.sha256(integers.tobytes()).hexdigest()
+    if copies is None:
+        whole = recording or (audio.SAMPLE_RATE, len(samples))
+        return Clip(record, record.audio, record.start_s, len(samples), whole, digest)
+    path = copies / f"{safe_name(record.id)}.wav"
+    audio.write_wav(path, samples)
+    return Clip(record, path, 0.0, len(samples), (audio.SAMPLE_RATE, len(samples)), digest)

@@ -1,0 +1,70 @@
+"""The prompts of the telephone exchange Asterisk: one professional speaker per language.
+
+``usr/share/asterisk/sounds/LANG_REGION_SEX_NAME/KEY.g722`` is spoken (raw G.722, 16 kHz), and
+``usr/share/doc/asterisk-core-sounds-LANG/core-sounds-LANG.txt.gz`` has lines ``KEY: TEXT``. The
+same KEY means the same prompt in every language; it is the group.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from xlasr.data.quarantine import Quarantine
+from xlasr.data.readers.base import RawRecord, ReadOptions, Source
+from xlasr.errors import DataError
+
+SOUNDS = Path("usr/share/asterisk/sounds")
+# "[beep]", "(ahooga)", "<ascending tones>": a sound, not words.
+_NOTE = re.compile(r"^\s*(\[[^\]]*\]|\([^)]*\)|<[^>]*>)[\s.]*$")
+
+_SPEAKERS = {
+    "en": "Allison Smith",
+    "es": "Allison Smith",
+    "fr": "June Wallack",
+    "it": "Carlo Flora",
+}
+SOURCES = {
+    f"asterisk-{language}": Source(
+        language=language,
+        licence="CC-BY-SA-3.0",
+        attribution=f"Asterisk core sounds, spoken by {speaker}; decoded from G.722 to WAV",
+        packages=(f"asterisk-core-sounds-{language}", f"asterisk-core-sounds-{language}-g722"),
+        reader="asterisk",
+        group_rule="key of the prompt",
+        about=f"telephone prompts, about 25 minutes, one speaker ({speaker})",
+    )
+    for language, speaker in _SPEAKERS.items()
+}
+
+
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[RawRecord]:
+    """Read the unpacked packages under ``root`` (a folder that stands for ``/``).
+
+    Raises:
+        DataError: No prompts of this language under ``root``.
+    """
+    language = options.language
+    doc = root / f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
+    folders = sorted((root / SOUNDS).glob(f"{language}_*"))
+    if not doc.is_file() or not folders:
+        raise DataError(f"{root}: no Asterisk prompts of language {language!r} there.")
+    with gzip.open(doc, "rt", encoding="utf-8") as file:
+        lines = [line for line in file if ":" in line and not line.startswith(";")]
+    prompts = {key.strip(): text.strip() for key, text in (line.split(":", 1) for line in lines)}
+    spoken = set()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.g722")):
+            key = path.relative_to(folder).with_suffix("").as_posix()
+            spoken.add(key)
+            if key not in prompts:
+                quarantine.add(key, "missing text", f"{key} is not in {doc.name}")
+            elif _NOTE.match(prompts[key]):
+                quarantine.add(key, "not speech", f"its text is {prompts[key]!r}")
+            else:
+                # Languages differ in case only ("letters/O", "letters/o"): one group.
+                yield RawRecord(key, path, prompts[key], speaker=folder.name, group=key.lower())
+    for key in sorted(set(prompts) - spoken):
+        quarantine.add(key, "missing audio", f"no {key}.g722 in {folders[0].name}")

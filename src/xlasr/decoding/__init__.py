@@ -1,0 +1,17 @@
+"""From a model's output to text and times.
+
+Reading order:
+
+* ``hypothesis.py``  what every decoder returns; the loop guard; what a beam asks of a language
+  model
+* ``ctc.py``         best path, and prefix beam search with a language model (numpy)
+* ``ngram.py``       the language model: interpolated modified Kneser-Ney over token ids
+* ``steps.py``       a Whisper decoder one token at a time, cached
+* ``seq2seq.py``     greedy decoding with it
+* ``beam.py``        beam search with it
+* ``recognise.py``   clips to text with any model: what training, evaluation and serving call
+* ``long_form.py``   long recordings: voice activity, cutting, times, in flat memory
+* ``formats.py``     timed segments as txt, json, srt and vtt
+
+No decoder knows a vocabulary: prompt, end token, blank and allowed tokens are arguments.
+"""

@@ -1,0 +1,141 @@
+"""From clips to text with any model: the one way that training, evaluation and serving share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xlasr.decoding import beam as seq2seq_beam
+from xlasr.decoding import ctc, seq2seq
+from xlasr.decoding.hypothesis import Hypothesis, LanguageModel
+from xlasr.models.run import SpeechModel
+from xlasr.models.seq2seq import WhisperModel
+
+Clip = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How to decode; beam width and weights are chosen on dev.
+
+    Args:
+        beam: 1 is greedy.
+        lm: A language model over the model's own tokens, or None.
+        lm_weight: Of its log-probability.
+        length_bonus: Added for each token.
+        batch_s: Seconds of padded audio decoded together.
+        full_context: Give Whisper's encoder the whole 30 s, as other runtimes do.
+    """
+
+    beam: int = 1
+    lm: LanguageModel | None = None
+    lm_weight: float = 0.0
+    length_bonus: float = 0.0
+    batch_s: float = 60.0
+    full_context: bool = False
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """One clip's transcript.
+
+    Args:
+        text: As the model writes it.
+        log_prob: Natural log, of the whole hypothesis.
+        looped: The loop guard cut a repetition.
+    """
+
+    text: str
+    log_prob: float
+    looped: bool
+
+
+@torch.inference_mode()
+def recognise(
+    model: SpeechModel,
+    clips: Sequence[Clip] | Callable[[int], Clip],
+    durations_s: Sequence[float],
+    options: DecodeOptions = DecodeOptions(),
+    progress: Callable[[float], None] | None = None,
+) -> list[Recognised]:
+    """Transcribe clips, longest context first, in batches of one context.
+
+    Args:
+        model: In evaluation mode.
+        clips: float32 arrays at 16 kHz, or a function from index to one (decoded when needed).
+        durations_s: Seconds of each clip, for the batching.
+        options: See there.
+        progress: Called with seconds of audio after each batch.
+
+    Returns:
+        One result a clip, in the order of the clips.
+    """
+    load = clips if callable(clips) else clips.__getitem__
+    encoder = model.encoder
+    limit = encoder.max_positions if options.full_context else None
+    contexts = [limit or encoder.positions(max(1, round(d * 16_000))) for d in durations_s]
+    device = next(model.parameters()).device
+    results: list[Recognised | None] = [None] * len(durations_s)
+    order = sorted(range(len(contexts)), key=lambda i: -contexts[i])
+    at = 0
+    while at < len(order):
+        context = contexts[order[at]]
+        seconds = max(context * encoder.samples_per_position / 16_000, 0.1)
+        if encoder.equal_lengths_only:
+            seconds = durations_s[order[at]]
+        size = max(1, int(options.batch_s // seconds))
+        rows = [i for i in order[at : at + size] if contexts[i] == context]
+        at += len(rows)
+        batch = [load(i) for i in rows]
+        features = model.features(batch, context if encoder.context or limit else None).to(device)
+        for row, found in zip(rows, _decode(model, features, options), strict=True):
+            results[row] = Recognised(
+                model.tokenizer.decode(found.tokens).strip(), found.log_prob, found.looped
+            )
+        if progress:
+            progress(sum(durations_s[i] for i in rows))
+    return [r for r in results if r is not None]
+
+
+def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[Hypothesis]:
+    states = model.encoder(features)
+    if isinstance(model, WhisperModel):
+        tokens = model.tokenizer
+        longest_s = float(features.input_lens.max()) / 16_000
+        common: dict[str, Any] = {
+            # speech has at most about 10 bytes-pieces a second; the guard catches loops before
+            "max_tokens": min(model.max_tokens - len(tokens.prompt), 24 + int(longest_s * 24)),
+            "allowed": range(tokens.eot + 1),  # no time stamps, no other specials
+        }
+        if options.beam == 1 and options.lm is None:
+            return seq2seq.greedy(model.hf, states, tokens.prompt, tokens.eot, **common)
+        lists = seq2seq_beam.beam(
+            model.hf,
+            states,
+            tokens.prompt,
+            tokens.eot,
+            beam=options.beam,
+            lm=options.lm,
+            lm_weight=options.lm_weight,
+            **common,
+        )
+        return [hypotheses[0] for hypotheses in lists]
+    log_probs = model.log_probs(states)
+    lens = model.out_lens(features.input_lens)
+    if options.beam == 1 and options.lm is None:
+        return [Hypothesis(t, 0.0, 0.0) for t in ctc.greedy(log_probs, lens)]
+    return [
+        ctc.prefix_beam(
+            log_probs[i, : int(lens[i])].cpu().numpy(),
+            beam=options.beam,
+            lm=options.lm,
+            lm_weight=options.lm_weight,
+            length_bonus=options.length_bonus,
+        )[0]
+        for i in range(len(lens))
+    ]

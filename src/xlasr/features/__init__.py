@@ -1,0 +1,1 @@
+"""Features: Whisper's log-mel, and augmentation of waveforms and spectrograms."""

@@ -1,0 +1,251 @@
+"""Speech encoders of two kinds behind one interface: Whisper's, and the self-supervised ones.
+
+Axes: B clips, T' encoder positions, D model width. ``Features.values`` is (B, n_mels, T) for
+Whisper, (B, n_samples) for the wav2vec 2.0 kind and (B, T, F) for w2v-BERT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xlasr.errors import BaseError
+from xlasr.features.logmel import HOP, SAMPLE_RATE, pad_clips, whisper_log_mel
+
+Clips = Sequence[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """How many encoder positions a Whisper encoder is given; saved with the weights.
+
+    Args:
+        slack: Positions after the end of the speech (50 a second).
+        multiple: The sum is rounded up to a multiple of this, so that few shapes occur.
+    """
+
+    slack: int = 64
+    multiple: int = 32
+
+    def positions(self, n_samples: int, limit: int, samples_per_position: int) -> int:
+        """Positions for a clip of ``n_samples``, at most ``limit`` (30 s)."""
+        speech = -(-n_samples // samples_per_position)
+        rounded = -(-(speech + self.slack) // self.multiple) * self.multiple
+        return min(limit, rounded)
+
+
+@dataclass
+class Features:
+    """A collated batch: ``values``, and the length of each clip in encoder positions.
+
+    ``input_lens`` counts samples (int64); ``is_pad`` marks padded inputs where the encoder
+    needs telling.
+    """
+
+    values: Tensor
+    input_lens: Tensor
+    is_pad: Tensor | None = None
+
+    def to(self, device: torch.device) -> Features:
+        """Move every tensor."""
+        pad = None if self.is_pad is None else self.is_pad.to(device)
+        return Features(self.values.to(device), self.input_lens.to(device), pad)
+
+
+class WhisperSpeechEncoder(nn.Module):
+    """Whisper's encoder over only the speech that is there.
+
+    transformers' own forward refuses anything but 3000 mel frames, so its modules are called here
+    in its order. All clips of a batch get the same number of positions; no mask is needed, and a
+    batch of N equals N batches of one by construction.
+
+    Args:
+        hf: ``transformers`` WhisperEncoder.
+        context: The short context it works at; None gives every clip the full 30 s.
+    """
+
+    samples_per_position = 2 * HOP
+    equal_lengths_only = False
+
+    def __init__(self, hf: Any, context: Context | None) -> None:
+        super().__init__()
+        self.hf = hf
+        self.context = context
+        self.n_layers = len(hf.layers)
+        self.dim: int = hf.config.d_model
+        self.max_positions: int = hf.config.max_source_positions
+        """Positions of 30 s."""
+
+    @property
+    def max_samples(self) -> int:
+        """The longest clip, in samples."""
+        return self.max_positions * self.samples_per_position
+
+    def positions(self, n_samples: int) -> int:
+        """Encoder positions given to a clip of ``n_samples``."""
+        if self.context is None:
+            return self.max_positions
+        return self.context.positions(n_samples, self.max_positions, self.samples_per_position)
+
+    def out_lens(self, input_lens: Tensor) -> Tensor:
+        """Positions that hold speech (int64), for lengths in samples."""
+        lens = -(-input_lens // self.samples_per_position)
+        return lens.clamp(max=self.max_positions)
+
+    def features(self, clips: Clips, positions: int | None = None) -> Features:
+        """Collate clips at one context.
+
+        Args:
+            clips: float32 arrays at 16 kHz.
+            positions: Encoder positions; None takes what the longest clip needs.
+
+        Raises:
+            BaseError: A clip is longer than the encoder's 30 s.
+        """
+        longest = max(len(c) for c in clips)
+        if longest > self.max_samples:
+            raise BaseError(
+                f"a clip of {longest / SAMPLE_RATE:.1f} s is longer than Whisper's "
+                f"{self.max_samples / SAMPLE_RATE:.0f} s; cut it first (xlasr transcribe does)"
+            )
+        wanted = positions or self.positions(longest)
+        samples = pad_clips(clips, wanted * self.samples_per_position)
+        mel = whisper_log_mel(samples, self.hf.config.num_mel_bins)
+        return Features(mel, torch.tensor([len(c) for c in clips]))
+
+    def stem(self, features: Features) -> Tensor:
+        """Convolutions and positions: (B, n_mels, 2 T') -> (B, T', D)."""
+        x = nn.functional.gelu(self.hf.conv1(features.values))
+        x = nn.functional.gelu(self.hf.conv2(x)).transpose(1, 2)
+        x = x + self.hf.embed_positions.weight[: x.shape[1]]
+        return nn.functional.dropout(x, self.hf.config.dropout, self.training)
+
+    def upper(self, hidden: Tensor, first: int, features: Features) -> Tensor:
+        """Layers ``first`` .. last and the closing norm, on (B, T', D)."""
+        for layer in self.hf.layers[first:]:
+            hidden = layer(hidden, None)
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        return self.hf.layer_norm(hidden)  # type: ignore[no-any-return]
+
+    def lower(self, features: Features, last: int) -> Tensor:
+        """Stem and the first ``last`` layers, on (B, n_mels, 2 T') -> (B, T', D)."""
+        hidden = self.stem(features)
+        for layer in self.hf.layers[:last]:
+            hidden = layer(hidden, None)
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        return hidden
+
+    def forward(self, features: Features) -> Tensor:
+        """Encode: (B, n_mels, 2 T') -> (B, T', D)."""
+        return self.upper(self.stem(features), 0, features)
+
+    def layer_modules(self) -> Sequence[nn.Module]:
+        """Transformer layers, bottom first."""
+        return list(self.hf.layers)
+
+
+class SelfSupervisedEncoder(nn.Module):
+    """Wav2Vec2, XLS-R, MMS, HuBERT, WavLM and w2v-BERT through transformers.
+
+    Args:
+        hf: The bare model (``Wav2Vec2Model`` and its relatives).
+        extractor: Its feature extractor.
+    """
+
+    context: Context | None = None
+    max_positions: int | None = None  # no window of fixed length
+
+    def __init__(self, hf: Any, extractor: Any) -> None:
+        super().__init__()
+        self.hf = hf
+        self.extractor = extractor
+        self.dim: int = hf.config.hidden_size
+        self.n_layers: int = hf.config.num_hidden_layers
+        self.is_mel = hf.config.model_type == "wav2vec2-bert"
+        # A group norm looks along the whole time axis, so padding would change its statistics.
+        self.equal_lengths_only = getattr(hf.config, "feat_extract_norm", "layer") == "group"
+        self.max_samples = 60 * SAMPLE_RATE
+
+    @property
+    def samples_per_position(self) -> int:
+        """Samples from one encoder position to the next."""
+        if self.is_mel:
+            return 2 * HOP * (2 if self.hf.config.add_adapter else 1)
+        return int(np.prod(self.hf.config.conv_stride))
+
+    def positions(self, n_samples: int) -> int:
+        """Encoder positions given to a clip of ``n_samples``; its bucket for batching."""
+        if self.equal_lengths_only:
+            return n_samples
+        return int(self.out_lens(torch.tensor([n_samples]))[0])
+
+    def out_lens(self, input_lens: Tensor) -> Tensor:
+        """Encoder positions (int64) for lengths in samples."""
+        if self.is_mel:
+            mel_frames = (input_lens - 400) // HOP + 1
+            return mel_frames // 2
+        lens: Tensor = self.hf._get_feat_extract_output_lengths(input_lens)
+        return lens.to(torch.int64)
+
+    def features(self, clips: Clips, positions: int | None = None) -> Features:
+        """Normalise and pad clips with transformers' own extractor.
+
+        Raises:
+            BaseError: Clips of unequal length for a base with group norm, or one too short.
+        """
+        lens = torch.tensor([len(c) for c in clips])
+        if self.equal_lengths_only and len(set(lens.tolist())) > 1:
+            raise BaseError(
+                "this base normalises over time (group norm), so a batch must hold clips of one "
+                f"length; found {sorted(set(lens.tolist()))} samples"
+            )
+        if int(self.out_lens(lens).min()) < 1:
+            raise BaseError(
+                f"a clip of {int(lens.min())} samples gives no encoder position; drop it"
+            )
+        batch = self.extractor(
+            [np.asarray(c) for c in clips],
+            sampling_rate=SAMPLE_RATE,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        values = batch["input_features" if self.is_mel else "input_values"]
+        is_pad = batch["attention_mask"] == 0
+        return Features(values, lens, is_pad)
+
+    def lower(self, features: Features, last: int) -> Tensor:
+        """The whole encoder: (B, T', D). Only ``last == n_layers`` is offered.
+
+        Raises:
+            BaseError: A cut inside the encoder was asked for.
+        """
+        if last != self.n_layers:
+            raise BaseError("features of this base are cached behind its last layer only")
+        return self.forward(features)
+
+    def upper(self, hidden: Tensor, first: int, features: Features) -> Tensor:
+        """Nothing is left to do behind the last layer."""
+        return hidden
+
+    def forward(self, features: Features) -> Tensor:
+        """Encode: values -> (B, T', D)."""
+        mask = None
+        if features.is_pad is not None and not self.equal_lengths_only:
+            mask = (~features.is_pad).to(torch.int64)
+        name = "input_features" if self.is_mel else "input_values"
+        out = self.hf(**{name: features.values}, attention_mask=mask)
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def layer_modules(self) -> Sequence[nn.Module]:
+        """Transformer layers, bottom first."""
+        return list(self.hf.encoder.layers)
+
+
+SpeechEncoder = WhisperSpeechEncoder | SelfSupervisedEncoder

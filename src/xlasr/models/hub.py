@@ -1,0 +1,201 @@
+"""Load a base: a built-in name, a directory, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlasr.data import cache_dir
+from xlasr.errors import BaseError, HubUnreachable, UnknownName
+from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
+
+SELF_SUPERVISED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A base that xlasr fetches by itself.
+
+    Args:
+        name: What ``--base`` takes.
+        languages: Languages it knows.
+        n_parameters: All of them.
+        download_mb: Size of the download.
+        licence: Its licence.
+        note: One line for ``xlasr bases``.
+    """
+
+    name: str
+    languages: str
+    n_parameters: int
+    download_mb: int
+    licence: str
+    note: str
+
+
+BUILT_IN = {
+    "whisper-tiny.en": BuiltIn(
+        "whisper-tiny.en",
+        "en",
+        37_760_256,
+        76,
+        "MIT (OpenAI)",
+        "real Whisper, English only; families seq2seq and ctc",
+    )
+}
+
+
+@dataclass
+class Base:
+    """A pretrained model as found on disk.
+
+    Args:
+        name: As the user typed it.
+        folder: transformers directory.
+        sha256: Of the weights, so that heads and adapters can name their base.
+        model_type: ``config.model_type``.
+    """
+
+    name: str
+    folder: Path
+    sha256: str
+    model_type: str
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Families this base can serve."""
+        return ("ctc", "seq2seq") if self.model_type == "whisper" else ("ctc",)
+
+
+def weights_sha256(folder: Path) -> str:
+    """Sha256 over every safetensors file of a directory, in name order."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def find_base(name: str) -> Base:
+    """Find a base and, for a built-in or a hub id, fetch it.
+
+    Args:
+        name: A built-in name (``whisper-tiny.en``), a transformers directory, or a hub id
+            (``facebook/wav2vec2-xls-r-300m``).
+
+    Raises:
+        BaseError: The directory is no model of a known kind, or has no safetensors.
+        HubUnreachable: A hub id, and no network.
+        UnknownName: Neither a built-in nor a directory nor an ``owner/name``.
+    """
+    if name in BUILT_IN:
+        from xlasr.models.whisper_ct2 import fetch_tiny_en
+
+        folder = fetch_tiny_en(cache_dir())
+    elif Path(name).is_dir():
+        folder = Path(name)
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        folder = _download(name)
+    else:
+        raise UnknownName("base (not a directory either)", name, BUILT_IN)
+    if not (folder / "config.json").exists():
+        raise BaseError(
+            f"{folder} has no config.json: not a transformers model. "
+            f"Built in: {', '.join(BUILT_IN)}; or give a directory made by save_pretrained"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise BaseError(
+            f"{folder} has no .safetensors. xlasr reads no pickle; convert it once where you "
+            "trust it: model.save_pretrained(directory, safe_serialization=True)"
+        )
+    import json
+
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    known = ("whisper", *SELF_SUPERVISED)
+    if model_type not in known:
+        raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
+    return Base(name, folder, weights_sha256(folder), model_type)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise HubUnreachable(
+            f"the hub did not give {name!r} ({type(error).__name__}), and no copy of it is in the "
+            f"local cache. Here without a network: {', '.join(BUILT_IN)}, or any directory made "
+            "by save_pretrained on a machine that has one (copy it and pass its path)"
+        ) from error
+
+
+def whisper_encoder(hf_encoder: Any, context: Context | None) -> WhisperSpeechEncoder:
+    """Wrap a transformers Whisper encoder."""
+    return WhisperSpeechEncoder(hf_encoder, context)
+
+
+def load_whisper(folder: Path) -> Any:
+    """Load ``WhisperForConditionalGeneration`` in float32."""
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    return _quietly(
+        lambda: WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    )
+
+
+def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEncoder:
+    """Load a wav2vec 2.0 kind of encoder in float32.
+
+    Args:
+        folder: transformers directory.
+        weights: False builds the architecture only (its weights come from a checkpoint).
+    """
+    import torch
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+
+    config = AutoConfig.from_pretrained(folder)
+    config.apply_spec_augment = False  # masking is xlasr's, so that it can be reproduced
+    config.layerdrop = 0.0  # a dropped layer would make frozen caching and exact resume lie
+    model = _quietly(
+        lambda: (
+            AutoModel.from_pretrained(folder, config=config, dtype=torch.float32)
+            if weights
+            else AutoModel.from_config(config)
+        )
+    )
+    return SelfSupervisedEncoder(model, AutoFeatureExtractor.from_pretrained(folder))
+
+
+def _quietly(load: Any) -> Any:
+    """Call ``load`` without transformers' own progress bars between ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        return load()
+    finally:
+        logging.enable_progress_bar()
+
+
+def base_files(folder: Path) -> Sequence[Path]:
+    """Config and tokenizer files that a saved model needs beside its weights."""
+    wanted = (
+        "config.json",
+        "generation_config.json",
+        "preprocessor_config.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "normalizer.json",
+        "vocab.json",
+        "merges.txt",
+    )
+    return [folder / name for name in wanted if (folder / name).exists()]

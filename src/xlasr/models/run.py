@@ -1,0 +1,162 @@
+"""A model on disk: ``xlasr.json`` beside safetensors and configs. Opens without training code.
+
+For Whisper the folder is a plain transformers directory with ``xlasr.json`` added; for CTC it
+holds encoder and head in ``model.safetensors`` and the base's own configs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlasr.errors import BaseError, RunError
+from xlasr.models.ctc import CTCModel
+from xlasr.models.encoders import Context, SpeechEncoder
+from xlasr.models.hub import (
+    Base,
+    base_files,
+    load_self_supervised,
+    load_whisper,
+    whisper_encoder,
+)
+from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+SpeechModel = CTCModel | WhisperModel
+
+
+def from_base(
+    base: Base,
+    family: str,
+    *,
+    context: Context | None,
+    language: str,
+    alphabet: CharTokenizer | None = None,
+) -> SpeechModel:
+    """Build a model of a family on a base.
+
+    Args:
+        base: What ``find_base`` returned.
+        family: ``ctc`` or ``seq2seq``.
+        context: Whisper's short context; ignored by self-supervised encoders.
+        language: BCP-47 tag of what it will recognise.
+        alphabet: Letters of the new CTC head.
+
+    Raises:
+        BaseError: The base has no such family.
+    """
+    if family not in base.families:
+        raise BaseError(
+            f"the base {base.name} is a {base.model_type} model and has no decoder for "
+            f"{family!r}; families it serves: {', '.join(base.families)}"
+        )
+    info: dict[str, Any] = {
+        "family": family,
+        "base": {"name": base.name, "sha256": base.sha256, "model_type": base.model_type},
+        "language": language,
+        "text": "headline",
+    }
+    if family == "seq2seq":
+        hf = load_whisper(base.folder)
+        multilingual = getattr(hf.generation_config, "is_multilingual", None)
+        tokens = WhisperTokens.load(
+            base.folder, hf.config.vocab_size, language, multilingual=multilingual
+        )
+        return WhisperModel(hf, whisper_encoder(hf.model.encoder, context), tokens, info)
+    if alphabet is None:
+        raise BaseError("a CTC head needs an alphabet")
+    encoder: SpeechEncoder
+    if base.model_type == "whisper":
+        encoder = whisper_encoder(load_whisper(base.folder).model.encoder, context)
+    else:
+        encoder = load_self_supervised(base.folder)
+    return CTCModel(encoder, alphabet, info)
+
+
+def save_model(
+    model: SpeechModel, folder: Path, base_folder: Path, state: dict[str, Tensor] | None = None
+) -> None:
+    """Write a model into an existing folder.
+
+    Args:
+        model: Its LoRA, if any, is also written alone, in PEFT's layout (``adapter/``).
+        folder: Empty folder.
+        base_folder: Where the base's configs come from.
+        state: Weights to write instead of the model's own: merged LoRA, an average.
+    """
+    from safetensors.torch import save_file
+
+    for path in base_files(base_folder):
+        shutil.copyfile(path, folder / path.name)
+    if model.adapter is not None:
+        model.adapter.save_pretrained(folder / "adapter")
+    if state is None:
+        state = dict(model.state_dict())
+    if isinstance(model, WhisperModel):
+        state = {k.removeprefix("hf."): v for k, v in state.items()}
+        state.pop("proj_out.weight", None)  # tied to the embedding
+        model.hf.config.save_pretrained(folder)
+        model.hf.generation_config.save_pretrained(folder)
+    model.tokenizer.save(folder)
+    tensors = {k: v.detach().contiguous().clone() for k, v in state.items()}
+    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    context = model.encoder.context
+    meta = {
+        "format": FORMAT,
+        **model.info,
+        "context": None if context is None else asdict(context),
+    }
+    (folder / "xlasr.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), "utf-8")
+
+
+def load_model(folder: Path) -> SpeechModel:
+    """Open what ``save_model`` wrote, in evaluation mode.
+
+    Raises:
+        RunError: No model there, a newer format, or weights that do not fit.
+    """
+    from safetensors.torch import load_file
+
+    path = folder / "xlasr.json"
+    if not path.exists():
+        raise RunError(f"{folder} holds no finished model (no xlasr.json)")
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    if meta.pop("format") != FORMAT:
+        raise RunError(f"{folder} was written by a newer xlasr; upgrade to open it")
+    context = Context(**meta.pop("context")) if meta.get("context") else meta.pop("context", None)
+    model: SpeechModel
+    if meta["family"] == "seq2seq":
+        hf = load_whisper(folder)
+        multilingual = getattr(hf.generation_config, "is_multilingual", None)
+        tokens = WhisperTokens.load(
+            folder, hf.config.vocab_size, meta["language"], multilingual=multilingual
+        )
+        model = WhisperModel(hf, whisper_encoder(hf.model.encoder, context), tokens, meta)
+    else:
+        encoder: SpeechEncoder
+        if meta["base"]["model_type"] == "whisper":
+            from transformers import WhisperConfig
+            from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+            encoder = whisper_encoder(
+                WhisperEncoder(WhisperConfig.from_pretrained(folder)), context
+            )
+        else:
+            encoder = load_self_supervised(folder, weights=False)
+        model = CTCModel(encoder, CharTokenizer.load(folder), meta)
+        missing, unexpected = model.load_state_dict(
+            load_file(str(folder / "model.safetensors")), strict=False
+        )
+        if missing or unexpected:
+            raise RunError(
+                f"{folder}: the weights do not fit the model; missing {missing[:3]}, "
+                f"unexpected {unexpected[:3]}"
+            )
+    return model.eval()  # type: ignore[no-any-return, unused-ignore]

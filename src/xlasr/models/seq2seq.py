@@ -1,0 +1,132 @@
+"""Whisper as a recogniser of one language, also one it has no token for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xlasr.models.encoders import Clips, Features, WhisperSpeechEncoder
+from xlasr.models.tokenizer import WhisperTokens
+
+
+class WhisperModel(nn.Module):
+    """transformers' Whisper with the short-context encoder.
+
+    Args:
+        hf: ``WhisperForConditionalGeneration``.
+        encoder: Wraps ``hf.model.encoder``.
+        tokenizer: Whisper's BPE.
+        info: Where the model comes from; saved with it.
+    """
+
+    family = "seq2seq"
+
+    def __init__(
+        self,
+        hf: Any,
+        encoder: WhisperSpeechEncoder,
+        tokenizer: WhisperTokens,
+        info: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.hf = hf
+        # hf owns the encoder's parameters; registering the wrapper too would list them twice
+        object.__setattr__(self, "encoder", encoder)
+        self.tokenizer = tokenizer
+        self.info = info
+        self.adapter: Any = None  # a peft model, when LoRA was injected
+
+    encoder: WhisperSpeechEncoder
+
+    def train(self, mode: bool = True) -> WhisperModel:
+        """Switch dropout on or off, in the encoder's wrapper too."""
+        super().train(mode)
+        self.encoder.train(mode)
+        return self
+
+    def features(self, clips: Clips, positions: int | None = None) -> Features:
+        """Collate clips at one context; see the encoder."""
+        return self.encoder.features(clips, positions)
+
+    def out_lens(self, input_lens: Tensor) -> Tensor:
+        """Positions that hold speech (int64) for lengths in samples."""
+        return self.encoder.out_lens(input_lens)
+
+    @property
+    def max_tokens(self) -> int:
+        """Decoder positions, prompt included."""
+        return int(self.hf.config.max_target_positions)
+
+    def target_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Teacher-forcing inputs and targets.
+
+        Returns:
+            Inputs (B, U): prompt, text. Targets (B, U): text, end; -100 on the prompt and on
+            padding.
+        """
+        prompt, eot = self.tokenizer.prompt, self.tokenizer.eot
+        rows = [self.tokenizer.encode(t) for t in texts]
+        width = len(prompt) + max(len(r) for r in rows)
+        inputs = torch.full((len(rows), width), eot)
+        targets = torch.full((len(rows), width), -100)
+        for i, row in enumerate(rows):
+            sequence = torch.tensor(prompt + row)
+            inputs[i, : len(sequence)] = sequence
+            targets[i, len(prompt) - 1 : len(sequence)] = torch.tensor([*row, eot])
+        return inputs, targets
+
+    def decoder_states(self, states: Tensor, inputs: Tensor) -> Tensor:
+        """Teacher-forced decoder: (B, T', D), (B, U) -> (B, U, D)."""
+        out = self.hf.model.decoder(input_ids=inputs, encoder_hidden_states=states, use_cache=False)
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def cut_vocabulary(self, tokenizer: WhisperTokens, old_ids: list[int]) -> None:
+        """Keep only the embedding rows ``old_ids``, in the order of the cut tokenizer."""
+        old = self.hf.model.decoder.embed_tokens
+        kept = nn.Embedding(len(old_ids), old.embedding_dim)
+        with torch.no_grad():
+            kept.weight.copy_(old.weight[torch.tensor(old_ids)])
+        self.hf.model.decoder.embed_tokens = kept
+        self.hf.proj_out = nn.Linear(old.embedding_dim, len(old_ids), bias=False)
+        self.hf.proj_out.weight = kept.weight
+        remap_token_ids(self.hf, {old: new for new, old in enumerate(old_ids)})
+        self.tokenizer = tokenizer
+
+    def forward(self, features: Features, inputs: Tensor) -> Tensor:
+        """Logits (B, U, V) of a teacher-forced pass."""
+        states = self.encoder(features)
+        return self.hf.proj_out(self.decoder_states(states, inputs))  # type: ignore[no-any-return]
+
+
+def remap_token_ids(hf: Any, new_id: dict[int, int]) -> None:
+    """Rewrite every token id in the configs after the vocabulary was cut.
+
+    Ids that were cut away are dropped from suppression lists.
+    """
+    for config in (hf.config, hf.generation_config):
+        for key in (
+            "bos_token_id",
+            "eos_token_id",
+            "pad_token_id",
+            "decoder_start_token_id",
+            "no_timestamps_token_id",
+            "prev_sot_token_id",
+        ):
+            value = getattr(config, key, None)
+            if isinstance(value, int):
+                setattr(config, key, new_id[value])
+        for key in ("suppress_tokens", "begin_suppress_tokens"):
+            value = getattr(config, key, None)
+            if value:
+                setattr(config, key, [new_id[i] for i in value if i in new_id])
+        forced = getattr(config, "forced_decoder_ids", None)
+        if forced:
+            config.forced_decoder_ids = [[at, new_id[i]] for at, i in forced if i in new_id]
+        for key in ("lang_to_id", "task_to_id"):
+            table = getattr(config, key, None)
+            if table:
+                setattr(config, key, {k: new_id[i] for k, i in table.items() if i in new_id})
+    hf.config.vocab_size = len(new_id)

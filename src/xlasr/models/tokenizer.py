@@ -1,0 +1,194 @@
+"""Two tokenizers: letters for CTC heads, byte-level BPE for Whisper (or a cut of it)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xlasr.errors import BaseError, DataError
+
+
+class CharTokenizer:
+    """Letters of a language; id 0 is the CTC blank.
+
+    Args:
+        symbols: Letters in id order, from id 1. The space is a symbol like any other.
+    """
+
+    blank = 0
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        if not symbols:
+            raise DataError("the alphabet is empty: no training transcript has a letter in it")
+        if len(set(symbols)) != len(symbols):
+            raise DataError(f"the alphabet has duplicates: {symbols}")
+        self.symbols = list(symbols)
+        self._ids = {symbol: i + 1 for i, symbol in enumerate(self.symbols)}
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str], at_least: int = 1) -> CharTokenizer:
+        """Build an alphabet of every letter that occurs ``at_least`` times in ``texts``."""
+        counts = Counter(char for text in texts for char in text)
+        return cls(sorted(char for char, n in counts.items() if n >= at_least))
+
+    def __len__(self) -> int:
+        """Number of classes, blank included."""
+        return len(self.symbols) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the letters the alphabet has; others are left out (``unknown`` lists them)."""
+        return [self._ids[char] for char in text if char in self._ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids that hold no blank."""
+        return "".join(self.symbols[i - 1] for i in ids)
+
+    def unknown(self, texts: Iterable[str]) -> dict[str, int]:
+        """Letters of ``texts`` that the alphabet lacks, with counts."""
+        counts = Counter(char for text in texts for char in text if char not in self._ids)
+        return dict(counts.most_common())
+
+    def extended(self, texts: Iterable[str]) -> CharTokenizer:
+        """Return a tokenizer with the same ids and the new letters of ``texts`` behind them."""
+        return CharTokenizer(self.symbols + sorted(self.unknown(texts)))
+
+    def save(self, folder: Path) -> None:
+        """Write ``alphabet.json``."""
+        text = json.dumps({"blank": 0, "symbols": self.symbols}, ensure_ascii=False, indent=1)
+        (folder / "alphabet.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> CharTokenizer:
+        """Read ``alphabet.json``."""
+        return cls(json.loads((folder / "alphabet.json").read_text(encoding="utf-8"))["symbols"])
+
+
+class WhisperTokens:
+    """Whisper's byte-level BPE, read from ``tokenizer.json``.
+
+    Works for the English-only and the multilingual vocabulary, and for one cut by ``cut``.
+
+    Args:
+        spec: The parsed ``tokenizer.json``.
+        n_vocab: Rows of the embedding; those behind the tokenizer's last id are time stamps.
+        language: BCP-47 tag whose token goes into the prompt, where the vocabulary is
+            multilingual; a language without a token borrows the English one.
+        multilingual: Whether the prompt names language and task; None reads it off the size of
+            OpenAI's vocabularies (50,256 pieces before the specials mean English only).
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        n_vocab: int,
+        language: str | None = None,
+        multilingual: bool | None = None,
+    ) -> None:
+        import tokenizers
+
+        self.spec = spec
+        self.n_vocab = n_vocab
+        self.language = language
+        self._bpe = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        self.eot = self._special("<|endoftext|>")
+        self.no_timestamps = self._special("<|notimestamps|>")
+        self.multilingual = self.eot == 50257 if multilingual is None else multilingual
+        start = self._special("<|startoftranscript|>")
+        self.prompt = [start, self.no_timestamps]
+        if self.multilingual:
+            tag = (language or "en").split("-")[0]
+            token = self._bpe.token_to_id(f"<|{tag}|>")
+            if token is None:
+                token = self._special("<|en|>")
+            self.prompt = [start, token, self._special("<|transcribe|>"), self.no_timestamps]
+
+    def _special(self, token: str) -> int:
+        found = self._bpe.token_to_id(token)
+        if found is None:
+            raise BaseError(f"this Whisper tokenizer has no {token}; is tokenizer.json complete?")
+        return int(found)
+
+    def __len__(self) -> int:
+        """Rows of the embedding."""
+        return self.n_vocab
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text alone, with the leading space Whisper was trained with."""
+        ids: list[int] = self._bpe.encode(" " + text.strip(), add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids; special tokens and time stamps are left out."""
+        text: str = self._bpe.decode([i for i in ids if i < self.eot], skip_special_tokens=True)
+        return text.strip()
+
+    def unknown(self, texts: Iterable[str]) -> dict[str, int]:
+        """Nothing: bytes spell everything."""
+        return {}
+
+    def cut(self, texts: Iterable[str]) -> tuple[WhisperTokens, list[int]]:
+        """Keep the pieces that ``texts`` use, their merge ancestors, all bytes and all specials.
+
+        The result is a complete byte-level BPE again: it segments ``texts`` as before and spells
+        any other text with the pieces it has.
+
+        Returns:
+            The cut tokenizer, and the old id of each new id (rows to keep of the embedding).
+        """
+        vocab: dict[str, int] = self.spec["model"]["vocab"]
+        merges = [
+            tuple(m.split(" ")) if isinstance(m, str) else tuple(m)
+            for m in self.spec["model"]["merges"]
+        ]
+        made_by = {a + b: (a, b) for a, b in merges}
+        by_id = {i: piece for piece, i in vocab.items()}
+        specials = {t["id"] for t in self.spec["added_tokens"]}
+        keep = {piece for piece, i in vocab.items() if len(piece) == 1 and i not in specials}
+        todo = [by_id[i] for text in texts for i in set(self.encode(text))]
+        while todo:
+            piece = todo.pop()
+            if piece not in keep:
+                keep.add(piece)
+                todo.extend(made_by.get(piece, ()))
+        pieces = sorted(keep, key=lambda piece: vocab[piece])
+        old_ids = [vocab[piece] for piece in pieces] + list(range(self.eot, self.n_vocab))
+        new_id = {old: new for new, old in enumerate(old_ids)}
+        spec = json.loads(json.dumps(self.spec))
+        spec["model"]["vocab"] = {piece: new_id[i] for piece, i in vocab.items() if i in new_id}
+        kept_merges = [m for m in merges if m[0] in keep and m[1] in keep and m[0] + m[1] in keep]
+        spec["model"]["merges"] = [list(m) for m in kept_merges]
+        for token in spec["added_tokens"]:
+            token["id"] = new_id[token["id"]]
+        for entry in (spec.get("post_processor") or {}).get("special_tokens", {}).values():
+            entry["ids"] = [new_id[i] for i in entry["ids"]]
+        cut = WhisperTokens(spec, len(old_ids), self.language, self.multilingual)
+        return cut, old_ids
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json``."""
+        text = json.dumps(self.spec, ensure_ascii=False)
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        n_vocab: int,
+        language: str | None = None,
+        multilingual: bool | None = None,
+    ) -> WhisperTokens:
+        """Read ``tokenizer.json``.
+
+        Raises:
+            BaseError: The file is missing.
+        """
+        path = folder / "tokenizer.json"
+        if not path.exists():
+            raise BaseError(f"{folder} has no tokenizer.json; save it with AutoTokenizer first")
+        return cls(json.loads(path.read_text(encoding="utf-8")), n_vocab, language, multilingual)
+
+
+Tokenizer = CharTokenizer | WhisperTokens

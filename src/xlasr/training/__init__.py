@@ -1,0 +1,1 @@
+"""Training: one loop, exact resume, guards, and the stages of a recipe."""

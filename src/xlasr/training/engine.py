@@ -1,0 +1,400 @@
+"""The training loop. One, for every method.
+
+What differs between methods is data: which parameters have ``requires_grad``, which objectives,
+which batches. Everything that happens at an update is a pure function of (seed, update), so a
+resumed run goes on as if it had never been killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xlasr.adaptation.trainable import Trainable
+from xlasr.config import Stage
+from xlasr.data.batches import Batch, PlanSettings, epoch_plan
+from xlasr.errors import CheckpointError, Interrupted, TrainingStopped
+from xlasr.features.augment import spec_augment
+from xlasr.models.encoders import Features
+from xlasr.models.run import SpeechModel
+from xlasr.objectives import OBJECTIVES
+from xlasr.training.checkpoint import (
+    Checkpoint,
+    load_optimizer,
+    mean_of_snapshots,
+    newest,
+    optimizer_tensors,
+    read_checkpoint,
+    remove_snapshots,
+    save_last,
+    snapshot_folder,
+    write_checkpoint,
+)
+from xlasr.training.development import Development, DevResult
+from xlasr.training.frozen import FrozenCache
+from xlasr.training.guards import Guards
+from xlasr.training.machine import StopRequest, use_bfloat16
+from xlasr.training.metrics import Metrics, Progress
+from xlasr.training.optim import make_optimizer, rate, set_rates
+from xlasr.training.sets import TrainingSet, bucket_function, load_batch
+
+LOG_EVERY = 10
+
+
+class LossOf(nn.Module):
+    """Model and objectives as one module, so that a distributed wrapper sees its forward."""
+
+    def __init__(self, model: SpeechModel, stage: Stage) -> None:
+        super().__init__()
+        self.model = model
+        self.terms = [(OBJECTIVES[o.kind], o) for o in stage.objectives]
+
+    def forward(
+        self, features: Features, texts: list[str], states: Tensor | None, layer: int
+    ) -> Tensor:
+        """Weighted sum of the objectives; ``states`` are those of a frozen lower part."""
+        encoder = self.model.encoder
+        top = encoder(features) if states is None else encoder.upper(states, layer, features)
+        total = torch.zeros((), device=top.device)
+        for objective, settings in self.terms:
+            total = total + settings.weight * objective(
+                self.model, top, features.input_lens, texts, settings
+            )
+        return total
+
+
+@dataclass
+class LoopState:
+    """Where the loop is; everything else follows from it and the seed."""
+
+    update: int = 0
+    epoch: int = 0
+    batch: int = 0
+    audio_s: float = 0.0
+    best_cer: float = float("inf")
+    best_update: int = -1
+    since_best: int = 0
+    losses: list[float] = field(default_factory=list)
+    eval_losses: list[float] = field(default_factory=list)
+    snapshots: list[int] = field(default_factory=list)
+
+
+class Trainer:
+    """Runs one training stage.
+
+    Args:
+        model: Prepared: vocabulary and trainable part are set.
+        trainable: What is trained.
+        stage: The recipe's stage.
+        sets: Training data, main corpus first.
+        dev: Development data.
+        folder: Of the stage in the run.
+        seed: Of the run.
+        full_share: Share of batches at long context (recipe.context.full_share).
+        progress: Shows the bar; None is silent.
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        trainable: Trainable,
+        stage: Stage,
+        sets: list[TrainingSet],
+        dev: Development,
+        folder: Path,
+        *,
+        seed: int,
+        full_share: float,
+        metrics: Metrics,
+        progress: Progress,
+        cache: FrozenCache | None = None,
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.accelerator = Accelerator()
+        self.model, self.trainable, self.stage = model, trainable, stage
+        self.sets, self.dev, self.folder, self.seed = sets, dev, folder, seed
+        self.metrics, self.progress, self.cache = metrics, progress, cache
+        optimizer = make_optimizer(model, trainable, stage.optim)
+        self.loss_of, self.optimizer = self.accelerator.prepare(LossOf(model, stage), optimizer)
+        self.bfloat16 = use_bfloat16(stage.optim.precision, self.accelerator.device)
+        limit = model.encoder.max_positions or 3000
+        self.plan_settings = PlanSettings(
+            batch_s=stage.batch_s,
+            speeds=tuple(stage.augment.speed),
+            full_share=full_share if model.encoder.context is not None else 0.0,
+            limit_s=limit / 50,
+            weights=tuple(c.weight for c in stage.data),
+        )
+        self.buckets = bucket_function(model)
+        self.state = LoopState()
+        self.plan: list[Batch] = self._plan(0)
+        epochs = stage.stop.epochs
+        self.total = stage.stop.updates or max(1, round((epochs or 1) * len(self.plan)))
+        self.guards = Guards(model.family, self.total)
+
+    def _plan(self, epoch: int) -> list[Batch]:
+        durations = [s.durations_s for s in self.sets]
+        plan = epoch_plan(durations, self.buckets, self.plan_settings, seed=self.seed, epoch=epoch)
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        usable = len(plan) - len(plan) % world
+        return plan[rank:usable:world] if world > 1 else plan
+
+    def _batch_loss(self, batch: Batch) -> tuple[Tensor, float]:
+        augment, epoch = self.stage.augment, self.state.epoch
+        clips, texts, rngs = load_batch(self.sets, batch, augment, self.seed, epoch)
+        encoder = self.model.encoder
+        positions = batch.positions if encoder.max_positions else None
+        features = self.model.features(clips, positions)
+        if augment.spec is not None and features.values.ndim == 3:
+            frames = [min(len(c) // 160 + 1, features.values.shape[-1]) for c in clips]
+            values = spec_augment(features.values, frames, rngs, **augment.spec.model_dump())
+            features = Features(values, features.input_lens, features.is_pad)
+        features = features.to(self.accelerator.device)
+        states, layer = None, 0
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16):
+            if self.cache is not None:
+                layer = self.cache.layer
+                names = [f"{batch.corpus}-{row}" for row in batch.rows.tolist()]
+                with torch.no_grad():
+                    self.model.eval()
+                    states = self.cache.states(self.model, features, names)
+                    self.model.train()
+            loss = self.loss_of(features, texts, states, layer)
+        return loss, float(sum(len(c) for c in clips)) / 16_000
+
+    def _update(self, batch: Batch) -> None:
+        state, settings = self.state, self.stage.optim
+        torch.manual_seed((self.seed * 1_000_003 + state.update) % (1 << 63))
+        head_only = state.update < self.stage.train.unfreeze_at * self.total
+        factor = rate(state.update, self.total, settings) * self.guards.rate_scale
+        lr = set_rates(self.optimizer, factor, head_only=head_only)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, seconds = self._batch_loss(batch)
+        self.accelerator.backward(loss)
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip))
+        value = float(loss.detach())
+        if self.guards.step_is_sane(state.update, value, norm):
+            self.optimizer.step()
+            state.losses.append(value)
+            state.eval_losses.append(value)
+        state.update += 1
+        state.batch += 1
+        state.audio_s += seconds
+        self.progress.step(seconds, value)
+        if state.update % LOG_EVERY == 0:
+            mean = sum(state.losses) / max(1, len(state.losses))
+            self.metrics.write(
+                stage=self.stage.name,
+                update=state.update,
+                epoch=state.epoch,
+                audio_s=round(state.audio_s, 2),
+                loss=mean,
+                lr=lr,
+                grad_norm=norm,
+            )
+            state.losses = []
+
+    def run(self, on_evaluation: Callable[[DevResult], None] | None = None) -> dict[str, Any]:
+        """Train to the end of the budget; returns the stage's summary.
+
+        Raises:
+            Interrupted: Ctrl-C; the state is saved.
+            TrainingStopped: A guard gave up.
+        """
+        self._resume()
+        state = self.state
+        self.model.train()
+        self.progress.start(self.stage.name, self.total, state.update)
+        with StopRequest(self.progress.note) as stop:
+            while state.update < self.total and not self._out_of_patience():
+                if state.batch >= len(self.plan):
+                    state.epoch, state.batch = state.epoch + 1, 0
+                    self.plan = self._plan(state.epoch)
+                self._update(self.plan[state.batch])
+                if self.guards.wants_rollback():
+                    self._roll_back()
+                elif state.update % self.stage.evaluate.every == 0 or state.update == self.total:
+                    self._evaluate(on_evaluation)
+                    self._save()
+                if stop.asked:
+                    self._save()
+                    raise Interrupted
+        if state.best_update < 0:
+            raise TrainingStopped("no evaluation gave a finite dev CER; see the events above")
+        return self._summary()
+
+    def _out_of_patience(self) -> bool:
+        patience = self.stage.stop.patience
+        return patience is not None and self.state.since_best >= patience
+
+    def _evaluate(self, on_evaluation: Callable[[DevResult], None] | None) -> None:
+        state = self.state
+        result = self.dev.evaluate(self.model, self.stage, self.bfloat16)
+        self.model.train()
+        train_loss = sum(state.eval_losses) / max(1, len(state.eval_losses))
+        state.eval_losses = []
+        self.metrics.write(
+            stage=self.stage.name,
+            update=state.update,
+            epoch=state.epoch,
+            audio_s=round(state.audio_s, 2),
+            train_loss=train_loss,
+            dev_loss=result.loss,
+            dev_cer=result.cer,
+            dev_wer=result.wer,
+            dev_empty=result.empty,
+            dev_loops=result.loops,
+        )
+        self.progress.evaluated(state.update, train_loss, result)
+        if on_evaluation:
+            on_evaluation(result)
+        if result.loops:
+            self.guards.tell(
+                "repetition_loop",
+                state.update,
+                f"{result.loops} dev hypotheses repeated themselves",
+                "the loop guard cut them",
+            )
+        if result.cer < state.best_cer:
+            state.best_cer, state.best_update, state.since_best = result.cer, state.update, 0
+            write_checkpoint(
+                self.folder / "best",
+                {"model": self._weights()},
+                {"update": state.update, "dev_cer": result.cer},
+            )
+        else:
+            state.since_best += 1
+        if self.stage.optim.average > 1:
+            self._snapshot()
+        self.guards.after_evaluation(
+            state.update,
+            train_loss=train_loss,
+            dev_loss=result.loss,
+            dev_cer=result.cer,
+            blank=result.empty,
+        )
+
+    def _weights(self) -> dict[str, Tensor]:
+        state = self.model.state_dict()
+        return {name: state[name] for name in self.trainable.names}
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        save_last(
+            self.folder,
+            self.state.update,
+            {"model": self._weights(), "optimizer": optimizer_tensors(self.optimizer)},
+            {"loop": vars(self.state), "guards": self.guards.state()},
+        )
+
+    def _resume(self) -> None:
+        found, damaged = newest(self.folder)
+        for line in damaged:
+            self.guards.tell("damaged_checkpoint", 0, line, "the one before it is used")
+            self.progress.note(f"damaged checkpoint passed by: {line}")
+        if found is not None:
+            self._restore(found)
+            self.guards.events += [
+                {
+                    "guard": "damaged_checkpoint",
+                    "update": self.state.update,
+                    "message": line,
+                    "action": "the one before it is used",
+                }
+                for line in damaged
+            ]
+            self.progress.note(f"{self.stage.name}: resumed at update {self.state.update}")
+        self.metrics.forget_after(self.stage.name, self.state.update)
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.load_weights(found.tensors["model"])
+        load_optimizer(self.optimizer, found.tensors["optimizer"])
+        self.state = LoopState(**found.state["loop"])
+        self.guards = Guards(**found.state["guards"])
+        self.plan = self._plan(self.state.epoch)
+
+    def _roll_back(self) -> None:
+        update, events, scale = self.state.update, self.guards.events, self.guards.rate_scale
+        rollbacks, folder = self.guards.rollbacks, self.folder
+        found, _ = newest(folder)
+        if found is None:
+            raise TrainingStopped(
+                "the loss was not finite before the first checkpoint. Lower optim.lr by 10, set "
+                "optim.precision=float32, or look for broken audio (xlasr prepare lists it)"
+            )
+        self._restore(found)
+        self.guards.events, self.guards.rollbacks = events, rollbacks
+        self.guards.rolled_back(update, self.state.update, scale)
+        self.metrics.forget_after(self.stage.name, self.state.update)
+        self._save()
+
+    def _snapshot(self) -> None:
+        state, folder = self.state, self.folder
+        write_checkpoint(
+            snapshot_folder(folder, state.update),
+            {"model": self._weights()},
+            {"update": state.update},
+        )
+        state.snapshots = [*state.snapshots, state.update][-self.stage.optim.average :]
+        remove_snapshots(folder, before=state.snapshots[0] - self.stage.evaluate.every)
+
+    def load_weights(self, tensors: dict[str, Tensor]) -> None:
+        """Put trained weights into the model.
+
+        Raises:
+            CheckpointError: They are not of this stage's trainable part.
+        """
+        wanted = set(self.trainable.names)
+        if set(tensors) != wanted:
+            raise CheckpointError(
+                f"the checkpoint holds other parameters than this recipe trains, for example "
+                f"{sorted(set(tensors) ^ wanted)[:3]}"
+            )
+        self.model.load_state_dict(tensors, strict=False)
+
+    def load_result(self) -> str:
+        """Load the stage's result: the better on dev of `best` and the average.
+
+        Returns:
+            ``best`` or ``average``.
+        """
+        best = read_checkpoint(self.folder / "best").tensors["model"]
+        snapshots = self.state.snapshots
+        if len(snapshots) > 1:
+            self.load_weights(mean_of_snapshots(self.folder, snapshots))
+            averaged = self.dev.evaluate(self.model, self.stage, self.bfloat16)
+            self.metrics.write(
+                stage=self.stage.name,
+                update=self.state.update,
+                average_of=len(snapshots),
+                average_dev_cer=averaged.cer,
+            )
+            if averaged.cer <= self.state.best_cer:
+                self.state.best_cer = averaged.cer
+                return "average"
+        self.load_weights(best)
+        return "best"
+
+    def _summary(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage.name,
+            "updates": self.state.update,
+            "audio_s": round(self.state.audio_s, 1),
+            "best_update": self.state.best_update,
+            "dev_cer": self.state.best_cer,
+            "guards": self.guards.counts,
+            "events": self.guards.events,
+            "left_out": [s.left_out for s in self.sets],
+            "bfloat16": self.bfloat16,
+            "frozen_cache": None
+            if self.cache is None
+            else {"layer": self.cache.layer, "bytes": self.cache.bytes},
+        }

@@ -1,0 +1,199 @@
+"""Guards: what goes wrong in this kind of training, noticed, named and acted on.
+
+Each guard is a small rule over numbers the loop has anyway. An event is a dict with ``guard``,
+``update``, ``message`` and ``action``; events are counted in the run's summary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from xlasr.errors import TrainingStopped
+
+Event = dict[str, Any]
+
+NAN_PATIENCE = 3
+"""Bad losses in a row before the weights go back to the last checkpoint."""
+EXPLODING = 30.0
+"""A gradient norm this many times the running one is not applied."""
+MAX_ROLLBACKS = 3
+
+
+@dataclass
+class Guards:
+    """State of the guards; saved in every checkpoint.
+
+    Args:
+        family: ``ctc`` or ``seq2seq``.
+        total: Updates of the stage.
+        rate_scale: Factor on the learning rate; halved by a rollback.
+    """
+
+    family: str
+    total: int
+    rate_scale: float = 1.0
+    bad_in_row: int = 0
+    rollbacks: int = 0
+    norm: float = 0.0
+    counted_norms: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as JSON."""
+        return asdict(self)
+
+    def tell(self, guard: str, update: int, message: str, action: str, once: bool = False) -> None:
+        """Record an event."""
+        if once:
+            if guard in self.told:
+                return
+            self.told.append(guard)
+        self.events.append({"guard": guard, "update": update, "message": message, "action": action})
+
+    def step_is_sane(self, update: int, loss: float, norm: float) -> bool:
+        """Look at a step before it is applied; False means: skip it.
+
+        Args:
+            update: Number of the update.
+            loss: Its loss.
+            norm: Gradient norm before clipping.
+        """
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.bad_in_row += 1
+            self.tell("not_finite", update, f"loss {loss}, gradient norm {norm}", "step skipped")
+            return False
+        if self.counted_norms >= 20 and norm > EXPLODING * self.norm:
+            self.bad_in_row += 1
+            self.tell(
+                "exploding_gradient",
+                update,
+                f"gradient norm {norm:.3g} is over {EXPLODING:g} times the usual {self.norm:.3g}",
+                "step skipped",
+            )
+            return False
+        self.bad_in_row = 0
+        self.counted_norms += 1
+        decay = min(0.98, 1.0 - 1.0 / self.counted_norms)
+        self.norm = decay * self.norm + (1.0 - decay) * norm
+        return True
+
+    def wants_rollback(self) -> bool:
+        """Whether too many steps in a row were bad."""
+        return self.bad_in_row >= NAN_PATIENCE
+
+    def rolled_back(self, update: int, to: int, scale: float) -> None:
+        """Note a rollback.
+
+        Raises:
+            TrainingStopped: It did not help before.
+        """
+        self.bad_in_row = 0
+        self.rollbacks += 1
+        self.rate_scale = scale / 2
+        self.tell(
+            "rollback",
+            update,
+            f"{NAN_PATIENCE} bad steps in a row",
+            f"back to update {to}, learning rate halved",
+        )
+        if self.rollbacks > MAX_ROLLBACKS:
+            raise TrainingStopped(
+                f"the loss was not finite again after {MAX_ROLLBACKS} rollbacks with a halved "
+                "rate. Look for broken audio (xlasr prepare lists it), lower optim.lr by 10, or "
+                "set optim.precision=float32"
+            )
+
+    def after_evaluation(
+        self, update: int, *, train_loss: float, dev_loss: float, dev_cer: float, blank: float
+    ) -> None:
+        """Look at the curve after an evaluation on dev.
+
+        Args:
+            update: Updates done.
+            train_loss: Mean since the last evaluation.
+            dev_loss: On dev.
+            dev_cer: On dev.
+            blank: Share of dev clips whose hypothesis is empty.
+
+        Raises:
+            TrainingStopped: CTC stays on its all-blank plateau.
+        """
+        self.history.append({"train": train_loss, "dev": dev_loss, "cer": dev_cer, "blank": blank})
+        seen = self.history
+        if self.family == "ctc" and blank > 0.95:
+            self.tell(
+                "all_blank",
+                update,
+                "nearly every dev clip is decoded as nothing: CTC is on its all-blank plateau",
+                "waiting; many small updates leave it (smaller batch_s), a warm head helps",
+                once=True,
+            )
+            late = update >= 0.5 * self.total
+            if late and len(seen) >= 3 and all(h["blank"] > 0.95 for h in seen):
+                raise TrainingStopped(
+                    f"after {update} of {self.total} updates CTC still decodes nothing. Halve "
+                    "batch_s (more, smaller updates), raise optim.head_lr, or give more updates"
+                )
+        if len(seen) >= 4:
+            falls = seen[-1]["train"] < 0.9 * seen[-4]["train"]
+            rises = all(b["dev"] > a["dev"] for a, b in zip(seen[-4:-1], seen[-3:], strict=True))
+            worse = seen[-1]["cer"] > min(h["cer"] for h in seen[:-1])
+            if falls and rises and worse:
+                self.tell(
+                    "overfitting",
+                    update,
+                    f"training loss falls ({seen[-4]['train']:.2f} to {seen[-1]['train']:.2f}) "
+                    f"while dev loss rises ({seen[-4]['dev']:.2f} to {seen[-1]['dev']:.2f})",
+                    "the best dev checkpoint is kept; SpecAugment, fewer epochs or LoRA may help",
+                    once=True,
+                )
+            if update >= 0.5 * self.total and seen[-1]["cer"] > 0.97 * seen[0]["cer"]:
+                self.tell(
+                    "underfitting",
+                    update,
+                    f"dev CER is {100 * seen[-1]['cer']:.0f} %, no better than at the start "
+                    f"({100 * seen[0]['cer']:.0f} %)",
+                    "train longer, raise optim.lr, or train more of the model",
+                    once=True,
+                )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Events of each guard."""
+        found: dict[str, int] = {}
+        for event in self.events:
+            found[event["guard"]] = found.get(event["guard"], 0) + 1
+        return found
+
+
+def keep_usable(
+    rows: list[int],
+    text_of: Callable[[int], str],
+    duration_of: Callable[[int], float],
+    reason_against: Callable[[str, float], str | None],
+) -> tuple[list[int], dict[str, int]]:
+    """Leave out clips that cannot be trained on, and count why.
+
+    Args:
+        rows: Candidates.
+        text_of: Transcript of a row, in the form that is learnt.
+        duration_of: Seconds of a row.
+        reason_against: None, or why the clip cannot be used.
+
+    Returns:
+        Rows that are left, and a count for each reason.
+    """
+    kept: list[int] = []
+    reasons: dict[str, int] = {}
+    for row in rows:
+        reason = reason_against(text_of(row), duration_of(row))
+        if reason is None:
+            kept.append(row)
+        else:
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return kept, reasons

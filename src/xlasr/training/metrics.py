@@ -1,0 +1,127 @@
+"""``metrics.jsonl`` and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from xlasr.training.development import DevResult
+
+
+class Metrics:
+    """Rows of JSON, appended; also TensorBoard where it is installed and asked for.
+
+    Args:
+        path: ``metrics.jsonl``.
+        tensorboard: Folder for TensorBoard events, or None.
+
+    Raises:
+        ImportError: TensorBoard was asked for and is not installed (``pip install
+            xlasr[tensorboard]``).
+    """
+
+    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
+        self.path = path
+        self.board: Any = None
+        if tensorboard is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(tensorboard))
+
+    def write(self, **row: Any) -> None:
+        """Append a row; ``time`` is seconds since 1970 and never compared."""
+        line = json.dumps({**row, "time": round(time.time(), 3)})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if self.board is not None:
+            for key, value in row.items():
+                if isinstance(value, float):
+                    self.board.add_scalar(f"{row['stage']}/{key}", value, row["update"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All whole rows (a kill may leave half a last line)."""
+        if not self.path.exists():
+            return []
+        found = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+        return found
+
+    def forget_after(self, stage: str, update: int) -> None:
+        """Drop rows of a stage behind an update: they will be written again."""
+        kept = [r for r in self.rows() if r["stage"] != stage or r["update"] <= update]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+
+class Progress:
+    """Progress of a stage on the terminal: loss, audio-seconds a second, time left, dev CER.
+
+    Args:
+        console: Where to draw; None is silent.
+    """
+
+    def __init__(self, console: Console | None) -> None:
+        self.console = console
+        self.bar: Bar | None = None
+        self.task: Any = None
+        self.audio_s = 0.0
+        self.loss = float("nan")
+        self.cer = ""
+        self.began = time.monotonic()
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """Begin (or go on with) a stage."""
+        self.stop()
+        self.audio_s, self.began = 0.0, time.monotonic()
+        if self.console is None:
+            return
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task(name, total=total, completed=done, facts="")
+
+    def step(self, seconds: float, loss: float) -> None:
+        """One update over ``seconds`` of audio."""
+        self.audio_s += seconds
+        self.loss = loss if self.loss != self.loss else 0.95 * self.loss + 0.05 * loss
+        if self.bar is not None:
+            speed = self.audio_s / max(1e-9, time.monotonic() - self.began)
+            facts = f"loss {self.loss:.2f}  {speed:.0f} audio-s/s{self.cer}"
+            self.bar.update(self.task, advance=1, facts=facts)
+
+    def evaluated(self, update: int, train_loss: float, result: DevResult) -> None:
+        """Show what dev says."""
+        self.cer = f"  dev CER {100 * result.cer:.1f} %"
+        self.note(
+            f"update {update}: train loss {train_loss:.3f}, dev loss {result.loss:.3f}, "
+            f"dev CER {100 * result.cer:.1f} %, WER {100 * result.wer:.1f} %"
+        )
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        if self.console is not None:
+            (self.bar.console if self.bar else self.console).print(text, highlight=False)
+
+    def stop(self) -> None:
+        """Take the bar down."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
