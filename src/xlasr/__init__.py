@@ -1,1 +1,60 @@
-"""xlasr."""
+"""xlasr: from a folder of recordings to a measured, served recogniser.
+
+The packages are the pipeline, in order; each imports only those to its left::
+
+    data -> scoring -> features -> models -> adaptation -> decoding -> alignment -> objectives
+         -> training -> diagnosis -> reporting -> export -> serving
+
+A transfer method is data: a recipe (``config.Recipe``) is a list of stages, and one engine
+(``training.engine``) runs them. The verbs are functions::
+
+    corpus = xlasr.prepare("fillets-cs", "corpora/cs")
+    run = xlasr.adapt(corpus.path, base="whisper-tiny.en", recipe="whisper-full", out="runs/cs")
+    print(run.evaluate(split="test").adapted.cer)
+    for segment in run.transcribe("interview.m4a"):
+        print(segment.start_s, segment.text)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xlasr.api import Run, adapt, evaluate, export, open_run
+    from xlasr.config import Recipe, load_recipe
+    from xlasr.data import Corpus, prepare
+    from xlasr.errors import XlasrError
+
+__all__ = [
+    "Corpus",
+    "Recipe",
+    "Run",
+    "XlasrError",
+    "adapt",
+    "evaluate",
+    "export",
+    "load_recipe",
+    "open_run",
+    "prepare",
+]
+
+_HOME = {
+    "Corpus": "xlasr.data",
+    "prepare": "xlasr.data",
+    "Recipe": "xlasr.config",
+    "load_recipe": "xlasr.config",
+    "XlasrError": "xlasr.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: ``import xlasr`` itself loads nothing heavy."""
+    if name not in __all__:
+        raise AttributeError(f"module 'xlasr' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME.get(name, "xlasr.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""The verbs as functions with typed results: adapt, evaluate, transcribe.
+"""The verbs as functions with typed results: adapt, evaluate, transcribe, export.
 
 The command line calls these and nothing else; they load torch, so ``import xlasr`` does not
 import this module until a verb is used.
@@ -6,9 +6,10 @@ import this module until a verb is used.
 
 from __future__ import annotations
 
+import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,15 @@ import torch
 from rich.console import Console
 
 from xlasr import runs
-from xlasr.config import Recipe, dump_recipe, load_recipe, parse_recipe
+from xlasr.config import DecodeSettings, Recipe, dump_recipe, load_recipe, parse_recipe
 from xlasr.data.corpus import Corpus
+from xlasr.decoding.formats import TimedText
+from xlasr.decoding.recognise import DecodeOptions
+from xlasr.decoding.transcribe import transcribe_file
 from xlasr.errors import RunError, UsageError
 from xlasr.models.hub import find_base
 from xlasr.models.run import SpeechModel, load_model
+from xlasr.reporting.evaluate import Evaluation, evaluate_model, write_hypotheses
 from xlasr.training.metrics import Metrics, Progress
 from xlasr.training.recipe import check_family, plan_stages, run_stages
 
@@ -73,6 +78,47 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Rows of ``metrics.jsonl``."""
         return Metrics(self.folder / "metrics.jsonl").rows()
+
+    def options(self, decode: DecodeSettings | None = None) -> DecodeOptions:
+        """How the run decodes: its recipe's settings, or those given."""
+        from xlasr.decoding.fusion import language_model
+
+        settings = decode or self.recipe.decode
+        lm = None
+        if settings.lm_order:
+            corpus = Corpus.open(self.facts["corpus"]["path"])
+            lm = language_model(self.model, corpus, settings)
+        return DecodeOptions(
+            beam=settings.beam,
+            lm=lm,
+            lm_weight=settings.lm_weight,
+            length_bonus=settings.length_bonus,
+        )
+
+    def transcribe(
+        self, audio: str | Path, *, decode: DecodeSettings | None = None
+    ) -> Iterator[TimedText]:
+        """Transcribe a recording of any length, segment by segment.
+
+        Raises:
+            AudioError: It cannot be decoded.
+            RunError: The run was not finished.
+        """
+        return transcribe_file(self.model, audio, self.options(decode))
+
+    def evaluate(
+        self,
+        corpus: str | Path | None = None,
+        *,
+        split: str = "test",
+        with_base: bool = True,
+        decode: DecodeSettings | None = None,
+        console: Console | None = None,
+    ) -> Evaluation:
+        """Score the model beside its unadapted base; see ``evaluate``."""
+        return evaluate(
+            self, corpus, split=split, with_base=with_base, decode=decode, console=console
+        )
 
 
 def open_run(folder: str | Path) -> Run:
@@ -194,3 +240,98 @@ def _begin(folder: Path, recipe: Recipe, base: Any, corpus: Corpus, seed: int) -
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def evaluate(
+    run: Run | str | Path,
+    corpus: str | Path | None = None,
+    *,
+    split: str = "test",
+    with_base: bool = True,
+    decode: DecodeSettings | None = None,
+    console: Console | None = None,
+) -> Evaluation:
+    """Score a run and its unadapted base on a split; writes ``evaluations/`` and ``report.html``.
+
+    Args:
+        run: A finished run.
+        corpus: Another corpus than the run's own.
+        split: Of the corpus.
+        with_base: Decode the base too (once; its transcripts are kept in the cache).
+        decode: Other decoding settings than the recipe's; choose them on dev.
+        console: Where progress is shown.
+
+    Raises:
+        RunError: The run was not finished.
+        DataError: No such split, or it is empty.
+    """
+    from rich.progress import Progress as Bar
+
+    from xlasr.reporting.html import report_of_run
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    data = Corpus.open(corpus or opened.facts["corpus"]["path"])
+    part = data.split(split)
+    base = find_base(opened.facts["base"]["name"]) if with_base else None
+    with Bar(console=console or Console(quiet=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def advance(what: str, seconds: float) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=float(part.durations_s.sum()))
+            bar.advance(tasks[what], seconds)
+
+        result = evaluate_model(
+            opened.model,
+            base,
+            part,
+            opened.options(decode),
+            language=opened.facts["language"],
+            progress=advance,
+        )
+    folder = opened.folder / "evaluations"
+    folder.mkdir(exist_ok=True)
+    settings = (decode or opened.recipe.decode).model_dump(mode="json")
+    facts = {
+        "corpus": str(data.path),
+        "split": split,
+        "split_sha256": part.sha256,
+        "decode": settings,
+        **result.to_dict(),
+    }
+    (folder / f"{split}.json").write_text(json.dumps(facts, ensure_ascii=False), "utf-8")
+    write_hypotheses(folder / f"{split}.tsv", part, result)
+    report_of_run(
+        opened.folder / "report.html",
+        facts=opened.facts,
+        recipe=dump_recipe(opened.recipe),
+        metrics=opened.metrics,
+        card=json.loads(data.card.to_json()),
+        evaluation=result,
+    )
+    return result
+
+
+def export(run: str | Path, out: str | Path, *, format: str = "ct2") -> Path:
+    """Export a finished run for another runtime.
+
+    Args:
+        run: A finished run.
+        out: New folder.
+        format: ``ct2`` (CTranslate2, faster-whisper) or ``transformers``.
+
+    Raises:
+        UsageError: The family has no such export.
+        RunError: The run was not finished.
+    """
+    from xlasr.export import EXPORTERS
+
+    opened = open_run(run)
+    if opened.model.family != "seq2seq":
+        raise UsageError(
+            f"format {format!r} takes Whisper runs; {run} is a {opened.model.family} run. Its "
+            f"folder {opened.folder / 'model'} holds safetensors and JSON that xlasr opens"
+        )
+    exporter = EXPORTERS[format]
+    exporter((opened.folder / "model").resolve(), Path(out))
+    return Path(out)

@@ -4,16 +4,71 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from xlasr.config import DecodeSettings
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Adapt pretrained speech models to a language they do not know, and measure it honestly.",
+    rich_markup_mode="rich",
+    help="Adapt pretrained speech models to a language they do not know, and measure it honestly."
+    "\n\nprepare -> adapt -> evaluate -> transcribe. Any command takes --debug for a traceback.",
 )
+
+Out = Annotated[Path, typer.Argument(help="folder to make", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(help="a finished run", show_default=False)]
+Beam = Annotated[int | None, typer.Option(help="beam width; choose it on dev")]
+LmOrder = Annotated[int | None, typer.Option(help="n-gram order; 0 is no language model")]
+LmWeight = Annotated[float | None, typer.Option(help="weight of the language model")]
+LmText = Annotated[list[str] | None, typer.Option(help="text file for the language model")]
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="folder, CSV/TSV, or a source such as fillets-cs")],
+    corpus: Out,
+    language: Annotated[str | None, typer.Option(help="BCP-47 tag, such as cs")] = None,
+    reader: Annotated[str | None, typer.Option(help="layout; default: guessed")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="field=column, such as text=sentence")
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="of a table; default: found out")] = None,
+    encoding: Annotated[str, typer.Option(help="of text files")] = "utf-8",
+    group_by: Annotated[
+        str | None, typer.Option(help="speaker, folder, recording or a column: never split")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="for the card")] = None,
+    copy_audio: Annotated[bool, typer.Option(help="16 kHz copies, or references")] = True,
+    overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
+) -> None:
+    """Make a corpus with splits and a card from recordings and transcripts."""
+    from xlasr.data.prepare import prepare as run
+    from xlasr.errors import UsageError
+
+    columns: dict[str, str] = {}
+    for pair in column or []:
+        field, equals, name = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--column takes field=column; found {pair!r}")
+        columns[field] = name
+    run(
+        source,
+        corpus,
+        language=language,
+        reader=reader,
+        columns=columns,
+        delimiter=delimiter,
+        encoding=encoding,
+        group_by=group_by,
+        licence=licence,
+        copy_audio=copy_audio,
+        overwrite=overwrite,
+    )
 
 
 @app.command()
@@ -34,47 +89,168 @@ def adapt(
     resume: Annotated[Path | None, typer.Option(help="go on with this run")] = None,
     tensorboard: Annotated[bool, typer.Option(help="also write TensorBoard events")] = False,
 ) -> None:
-    """Adapt a base model to a corpus with a recipe."""
+    """Adapt a base model to a corpus with a recipe. Ctrl-C saves; --resume goes on exactly."""
     from rich.console import Console
 
     from xlasr import api
-    from xlasr.errors import Interrupted
 
     console = Console()
-    try:
-        run = api.adapt(
-            corpus,
-            base=base,
-            recipe=recipe,
-            out=out,
-            overrides=overrides or [],
-            seed=seed,
-            threads=threads,
-            resume=resume,
-            tensorboard=tensorboard,
-            console=console,
+    run = api.adapt(
+        corpus,
+        base=base,
+        recipe=recipe,
+        out=out,
+        overrides=overrides or [],
+        seed=seed,
+        threads=threads,
+        resume=resume,
+        tensorboard=tensorboard,
+        console=console,
+    )
+    from xlasr.reporting.tables import show_run
+
+    show_run(console, run.folder, run.facts)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    corpus: Annotated[Path | None, typer.Argument(help="default: the run's own")] = None,
+    split: Annotated[str, typer.Option(help="of the corpus")] = "test",
+    base: Annotated[bool, typer.Option(help="score the unadapted base too")] = True,
+    beam: Beam = None,
+    lm_order: LmOrder = None,
+    lm_weight: LmWeight = None,
+    lm_text: LmText = None,
+    lines: Annotated[int, typer.Option(help="worst and best lines to show")] = 5,
+) -> None:
+    """Score base and adapted model side by side; writes report.html into the run."""
+    from rich.console import Console
+
+    from xlasr import api
+    from xlasr.reporting.tables import show_evaluation
+
+    console = Console()
+    opened = api.open_run(run)
+    decode = _decode(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
+    result = api.evaluate(
+        opened, corpus, split=split, with_base=base, decode=decode, console=console
+    )
+    show_evaluation(console, result, lines=lines)
+    console.print(f"report: {opened.folder / 'report.html'}", highlight=False)
+
+
+@app.command()
+def transcribe(
+    run: RunFolder,
+    audio: Annotated[list[Path], typer.Argument(help="recordings of any length and format")],
+    format: Annotated[str, typer.Option(help="txt, json, srt or vtt")] = "txt",
+    out: Annotated[Path | None, typer.Option(help="folder; default: standard output")] = None,
+    beam: Beam = None,
+    lm_order: LmOrder = None,
+    lm_weight: LmWeight = None,
+    lm_text: LmText = None,
+) -> None:
+    """Transcribe recordings; long ones are cut by voice activity and get times."""
+    from xlasr import api
+    from xlasr.decoding.formats import FORMATS
+    from xlasr.errors import DataError
+
+    write = FORMATS[format]
+    opened = api.open_run(run)
+    decode = _decode(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
+    failed: list[str] = []
+    for path in audio:
+        try:
+            text = write(opened.transcribe(path, decode=decode))
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed.append(str(path))
+            continue
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / f"{path.stem}.{format}").write_text(text, encoding="utf-8")
+    if failed:
+        raise DataError(f"{len(failed)} of {len(audio)} recordings were not transcribed: {failed}")
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="folder to make")],
+    format: Annotated[str, typer.Option(help="ct2 or transformers")] = "ct2",
+) -> None:
+    """Export a finished run for another runtime (CTranslate2, faster-whisper, transformers)."""
+    from xlasr import api
+
+    print(api.export(run, out, format=format))
+
+
+@app.command()
+def bases() -> None:
+    """List the bases xlasr fetches by itself, and what else it opens."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from xlasr.models.catalogue import BUILT_IN
+
+    table = Table("base", "languages", "parameters", "download", "licence", "what it is")
+    for base in BUILT_IN.values():
+        size = f"{base.n_parameters / 1e6:.1f} M"
+        table.add_row(
+            base.name, base.languages, size, f"{base.download_mb} MB", base.licence, base.note
         )
-    except Interrupted:
-        console.print(f"saved. Go on with: xlasr adapt --resume {resume or out}")
-        raise SystemExit(130) from None
-    last = run.summaries[-1]
-    console.print(f"done: dev CER {100 * last['dev_cer']:.1f} %, model in {run.folder / 'model'}")
+    console = Console()
+    console.print(table)
+    console.print(
+        "Also: any Whisper (families ctc, seq2seq) and any Wav2Vec2, XLS-R, MMS, HuBERT, WavLM or "
+        "w2v-BERT (ctc), by hub id or by a directory that save_pretrained wrote.",
+        highlight=False,
+    )
 
 
 @app.command()
 def recipes() -> None:
-    """List the recipes that come with xlasr."""
+    """List the recipes that come with xlasr, and what they cost."""
     from rich.console import Console
     from rich.table import Table
 
     from xlasr.config import load_recipe, recipe_files
 
-    table = Table("recipe", "family", "stages", "what it does")
+    table = Table("recipe", "family", "stages", "budget", "what it does")
     for name in recipe_files():
         recipe = load_recipe(name)
         stages = " -> ".join(stage.name for stage in recipe.stages)
-        table.add_row(name, recipe.family, stages, recipe.description)
+        budget = " + ".join(
+            f"{s.stop.updates} updates" if s.stop.updates else f"{s.stop.epochs:g} epochs"
+            for s in recipe.stages
+        )
+        table.add_row(name, recipe.family, stages, budget, recipe.description)
     Console().print(table)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="where corpus and run go")] = Path("demo"),
+) -> None:
+    """Real Czech speech in, a measured recogniser and a report out."""
+    from xlasr.demo import run_demo
+
+    run_demo(folder)
+
+
+def _decode(
+    settings: DecodeSettings,
+    beam: int | None,
+    lm_order: int | None,
+    lm_weight: float | None,
+    lm_text: list[str] | None,
+) -> DecodeSettings:
+    """The recipe's decoding with the options that were given."""
+    given = {"beam": beam, "lm_order": lm_order, "lm_weight": lm_weight, "lm_text": lm_text}
+    return settings.model_copy(update={k: v for k, v in given.items() if v is not None})
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ Nothing here trusts a header. What a header *claims* is kept beside what is deco
 
 from __future__ import annotations
 
+import codecs
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,12 +85,12 @@ def refuse_non_audio(path: Path) -> None:
         raise AudioError(f"{path}: the file is empty (0 bytes). Copy or record it again.")
     if head.startswith(b"version https://git-lfs"):
         raise AudioError(f"{path}: a Git LFS pointer, not audio. Run `git lfs pull` there.")
-    if _is_text(head):
+    if _is_text(head, headerless=path.suffix.lower() in _RAW_FORMATS):
         start = head[:40].decode("utf-8", errors="replace").splitlines()[0:1]
         raise AudioError(f"{path}: a text file, not audio (it begins {start!r}).")
 
 
-def _is_text(head: bytes) -> bool:
+def _is_text(head: bytes, *, headerless: bool) -> bool:
     if head.startswith(b"NIST_1A"):  # SPHERE files begin with a text header
         return False
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -100,11 +101,12 @@ def _is_text(head: bytes) -> bool:
         return all(c.isprintable() or c.isspace() for c in text)
     if len(head.translate(None, _CONTROLS)) < len(head):
         return False
-    plain = len(head) - len(head.translate(None, _PLAIN))
     try:
-        head[: max(1, len(head) - 3)].decode("utf-8")
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # may end inside a character
     except UnicodeDecodeError:
-        return plain >= 0.9 * len(head)  # Latin-1 and the like
+        # An old 8-bit encoding? A header has control bytes; quiet A-law without a header may not.
+        foreign = len(head.translate(None, _PLAIN))
+        return not headerless and (len(head) >= 64 or foreign <= 0.3 * len(head))
     return True
 
 
@@ -128,9 +130,9 @@ class SndFile:
     def seek(self, sample: int) -> int:
         """See ``Native``."""
         # MP3 frames depend on the ones before them, so only a decode from the start is exact.
-        if not self._file.seekable() or self._file.format == "MP3":
+        if not self._file.seekable() or self._file.format == "MP3" or self.claimed_samples is None:
             return 0
-        return int(self._file.seek(sample))
+        return int(self._file.seek(min(sample, self.claimed_samples)))
 
     def blocks(self) -> Iterator[np.ndarray]:
         """See ``Native``."""
@@ -307,7 +309,7 @@ def check_bytes(path: Path) -> None:
     """Raise AudioError where a file ends before the bytes that its header announces.
 
     libsndfile silently shortens such a file, so the sample count alone cannot show it. WAV, RF64,
-    AIFF and AU announce a size; an Ogg stream marks its last page.
+    AIFF, AU and CAF announce a size; an Ogg stream marks its last page.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -332,6 +334,8 @@ def check_bytes(path: Path) -> None:
             return
         elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
             chunk = _iff_chunk(path, b"SSND", ">", size)
+        elif head[:4] == b"caff":
+            chunk = _iff_chunk(path, b"data", ">", size, start=8, wide=True)
         elif head[:4] == b".snd":
             offset, claimed = struct.unpack(">II", head[4:12])
             chunk = _Chunk(claimed, size - offset)
@@ -347,17 +351,22 @@ def _truncated(path: Path, claimed: int, there: int) -> str:
     )
 
 
-def _iff_chunk(path: Path, wanted: bytes, endian: str, size: int) -> _Chunk | None:
+def _iff_chunk(
+    path: Path, wanted: bytes, endian: str, size: int, *, start: int = 12, wide: bool = False
+) -> _Chunk | None:
+    """Find a chunk: a name, a length (``wide``: of 64 bits, and unpadded), and so many bytes."""
+    n_header = 12 if wide else 8
     with path.open("rb") as file:
-        position = 12
+        position = start
         for _ in range(_MAX_CHUNKS):
-            if position + 8 > size:
+            if position + n_header > size:
                 break
             file.seek(position)
-            name, length = struct.unpack(f"{endian}4sI", file.read(8))
+            layout = f"{endian}4s{'q' if wide else 'I'}"
+            name, length = struct.unpack(layout, file.read(n_header))
             if name == wanted:
-                return _Chunk(length, size - position - 8)
-            position += 8 + length + (length & 1)
+                return _Chunk(length, size - position - n_header)
+            position += n_header + max(0, length) + (0 if wide else length & 1)
     return None
 
 

@@ -11,7 +11,7 @@
       audio/ID.wav         16 kHz 16-bit mono copies (or the manifests refer to the sources)
 
 Audio paths inside the corpus are relative to it, so that it can be moved; with lhotse:
-``CutSet.from_file("CORPUS/train.jsonl").with_path_prefix("CORPUS")``.
+``CutSet.from_file("CORPUS/train.jsonl").with_recording_path_prefix("CORPUS")``.
 Opening reads the card and maps the indices: a million utterances cost no memory.
 """
 

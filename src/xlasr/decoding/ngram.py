@@ -56,11 +56,11 @@ class NGram:
         self.keys, self.log_prob, self.backoff, self.suffix = keys, log_prob, backoff, suffix
         self._base = vocab_size + 2
         # memoryviews hand out Python numbers several times faster than arrays do
-        self._key_view = memoryview(keys)
-        self._log_prob_view = memoryview(log_prob)
-        self._backoff_view = memoryview(backoff)
-        self._suffix_view = memoryview(suffix)
-        self._state_view = memoryview(_shortest_states(keys, suffix, self._base))
+        self._key_view = keys.data
+        self._log_prob_view = log_prob.data
+        self._backoff_view = backoff.data
+        self._suffix_view = suffix.data
+        self._state_view = _shortest_states(keys, suffix, self._base).data
         self._cache: dict[tuple[int, int], tuple[float, int]] = {}
 
     def __len__(self) -> int:
@@ -207,7 +207,8 @@ def build(sequences: Iterable[Sequence[int]], order: int, vocab_size: int) -> NG
     levels = _count(tokens, depth, order, base)
     uniform = np.array([1.0 / (vocab_size + 1)])
     below, contexts = uniform, 1  # probabilities and number of n-grams one order down
-    log_probs, backoffs = [], []
+    log_probs: list[Floats] = []
+    backoffs: list[Floats] = []
     for level in levels:
         probability, weight = _interpolate(level, below, contexts, base)
         if not log_probs:
@@ -318,8 +319,10 @@ def _log(values: Floats) -> Floats:
 
 
 def _shortest_states(keys: Ints, suffix: NDArray[np.int32], base: int) -> NDArray[np.int32]:
-    """For each node its longest suffix that anything was seen behind: hypotheses that differ only
-    before it are one to the model, and the beams remember answers by state."""
+    """For each node its longest suffix that anything was seen behind.
+
+    Hypotheses that differ only before it are one to the model, and answers are kept by state.
+    """
     matters = np.zeros(len(suffix), dtype=bool)
     matters[keys // base] = True
     matters[0] = True

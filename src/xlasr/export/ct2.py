@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from xlasr.models.ct2_file import Array, write_variables
 from xlasr.models.whisper_ct2 import from_transformers, preprocessor_config
 
 DTYPES = ("float16", "float32")
-# CTranslate2 tells the two prompts apart by the size of the vocabulary alone: from this size on
-# the prompt holds a language and a task, below it does not.
-MULTILINGUAL_VOCABULARY = 51865
+# CTranslate2 takes a Whisper for multilingual, and faster-whisper then prompts it with a language
+# and a task, where the vocabulary has an empty piece, as OpenAI's multilingual one happens to have.
+MULTILINGUAL_MARK = ""
+UNUSED = "<|startoflm|>"  # never trained, never decoded
 _SECONDS_PER_TIMESTAMP = 0.02
 
 
@@ -49,8 +50,7 @@ def export_ct2(model_dir: Path, out_dir: Path, *, dtype: str = "float16") -> Pat
 
     Raises:
         UsageError: ``out_dir`` exists, or ``dtype`` is not one of the two.
-        BaseError: The directory holds no plain Whisper, or one that CTranslate2 would prompt
-            differently from transformers.
+        BaseError: The directory holds no plain, complete Whisper.
     """
     model_dir, out_dir = Path(model_dir), Path(out_dir)
     if dtype not in DTYPES:
@@ -66,7 +66,6 @@ def export_ct2(model_dir: Path, out_dir: Path, *, dtype: str = "float16") -> Pat
     if (model_dir / "generation_config.json").exists():
         generation = _json(model_dir / "generation_config.json")
     tokens = vocabulary(_json(model_dir / "tokenizer.json"), config["vocab_size"])
-    _check_prompt(generation, len(tokens))
     state = _weights(model_dir)
     if dtype == "float16":
         _check_range(state)
@@ -77,7 +76,8 @@ def export_ct2(model_dir: Path, out_dir: Path, *, dtype: str = "float16") -> Pat
         new = Path(scratch) / "new"
         new.mkdir()
         write_variables(new / "model.bin", variables)
-        _write(new / "vocabulary.json", tokens)
+        multilingual = generation.get("is_multilingual", MULTILINGUAL_MARK in tokens)
+        _write(new / "vocabulary.json", marked(tokens, multilingual))
         _write(new / "config.json", _ct2_config(config, generation))
         shutil.copyfile(model_dir / "tokenizer.json", new / "tokenizer.json")
         features = model_dir / "preprocessor_config.json"
@@ -112,17 +112,24 @@ def vocabulary(tokenizer: Mapping[str, Any], n_vocab: int) -> list[str]:
     return [by_id[i] for i in range(n_pieces)] + list(stamps)
 
 
-def _check_prompt(generation: Mapping[str, Any], n_vocab: int) -> None:
-    """Refuse a model that CTranslate2 would prompt differently from transformers."""
-    trained = bool(generation.get("is_multilingual", n_vocab >= MULTILINGUAL_VOCABULARY))
-    if trained == (n_vocab >= MULTILINGUAL_VOCABULARY):
-        return
-    prompts = {True: "with a language and a task", False: "without a language"}
-    raise BaseError(
-        f"this Whisper is prompted {prompts[trained]}, but CTranslate2 prompts any model with "
-        f"{n_vocab} pieces {prompts[not trained]} (the border is {MULTILINGUAL_VOCABULARY}); "
-        "export it as a transformers directory, or train it with the base's own vocabulary"
-    )
+def marked(tokens: Sequence[str], multilingual: bool) -> list[str]:
+    """Let CTranslate2 see which prompt the model wants, also after the vocabulary was cut.
+
+    Ids decide what is decoded; renaming a piece that no transcript holds changes nothing else.
+
+    Args:
+        tokens: From ``vocabulary``.
+        multilingual: Whether the prompt holds a language and a task.
+
+    Raises:
+        BaseError: A multilingual vocabulary without ``<|startoflm|>``, whose name is taken.
+    """
+    if multilingual == (MULTILINGUAL_MARK in tokens):
+        return list(tokens)
+    old, new = (UNUSED, MULTILINGUAL_MARK) if multilingual else (MULTILINGUAL_MARK, "<|unused|>")
+    if old not in tokens:
+        raise BaseError(f"tokenizer.json has no {old}; is it a Whisper's?")
+    return [new if piece == old else piece for piece in tokens]
 
 
 def _check_range(state: Mapping[str, Array]) -> None:

@@ -10,42 +10,10 @@ from typing import Any
 
 from xlasr.data import cache_dir
 from xlasr.errors import BaseError, HubUnreachable, UnknownName
+from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
 
 SELF_SUPERVISED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")
-
-
-@dataclass(frozen=True)
-class BuiltIn:
-    """A base that xlasr fetches by itself.
-
-    Args:
-        name: What ``--base`` takes.
-        languages: Languages it knows.
-        n_parameters: All of them.
-        download_mb: Size of the download.
-        licence: Its licence.
-        note: One line for ``xlasr bases``.
-    """
-
-    name: str
-    languages: str
-    n_parameters: int
-    download_mb: int
-    licence: str
-    note: str
-
-
-BUILT_IN = {
-    "whisper-tiny.en": BuiltIn(
-        "whisper-tiny.en",
-        "en",
-        37_760_256,
-        76,
-        "MIT (OpenAI)",
-        "real Whisper, English only; families seq2seq and ctc",
-    )
-}
 
 
 @dataclass

@@ -1,0 +1,38 @@
+"""The bases that xlasr fetches by itself. No torch here: the command line lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A base that xlasr fetches by itself.
+
+    Args:
+        name: What ``--base`` takes.
+        languages: Languages it knows.
+        n_parameters: All of them.
+        download_mb: Size of the download.
+        licence: Its licence.
+        note: One line for ``xlasr bases``.
+    """
+
+    name: str
+    languages: str
+    n_parameters: int
+    download_mb: int
+    licence: str
+    note: str
+
+
+BUILT_IN = {
+    "whisper-tiny.en": BuiltIn(
+        "whisper-tiny.en",
+        "en",
+        37_760_256,
+        76,
+        "MIT (OpenAI)",
+        "real Whisper, English only; families seq2seq and ctc",
+    )
+}
