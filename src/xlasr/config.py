@@ -84,7 +84,7 @@ class CorpusSettings(Settings):
     """One corpus of the mix."""
 
     path: str = Field("main", description="a corpus folder, or `main` for the command's corpus")
-    weight: float = Field(1.0, gt=0, description="share of the updates, relative to the others")
+    weight: float = Field(1.0, gt=0, description="share of the audio, relative to the others")
     minutes: float | None = Field(None, gt=0, description="take only this much, by groups")
 
 
@@ -180,6 +180,7 @@ class Stage(Settings):
     objectives: list[ObjectiveSettings] = Field(min_length=1)
     augment: AugmentSettings = AugmentSettings()
     batch_s: float = Field(40.0, gt=0, description="seconds of padded audio in a batch")
+    batch_clips: int | None = Field(None, ge=1, description="no more clips in a batch than this")
     optim: OptimSettings = OptimSettings()
     stop: StopSettings
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -209,33 +210,56 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
-        problems = []
-        seen: list[str] = []
-        wanted = {"ctc": "ctc", "seq2seq": "cross_entropy"}[self.family]
-        for stage in self.stages:
-            if stage.name in seen:
-                problems.append(f"two stages are called {stage.name!r}")
-            if stage.init != "base" and stage.init not in seen:
-                hint = did_you_mean(stage.init, ["base", *seen])
-                problems.append(
-                    f"stage {stage.name!r} starts from {stage.init!r}, which is no earlier stage."
-                    + hint
-                )
-            for objective in stage.objectives:
-                if objective.kind not in ("ctc", "cross_entropy"):
-                    problems.append(
-                        f"stage {stage.name!r}: unknown objective {objective.kind!r}."
-                        + did_you_mean(objective.kind, ["ctc", "cross_entropy"])
-                    )
-                elif objective.kind != wanted:
-                    problems.append(
-                        f"stage {stage.name!r}: objective {objective.kind!r} does not fit the "
-                        f"family {self.family!r}, which takes {wanted!r}"
-                    )
-            seen.append(stage.name)
+        problems = _misfits(self.model_dump())
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _misfits(tree: Mapping[str, Any]) -> list[str]:
+    """What is wrong between fields; reads an unchecked tree, so that every problem is told."""
+    problems = []
+    seen: list[str] = []
+    family = tree.get("family")
+    wanted = {"ctc": "ctc", "seq2seq": "cross_entropy"}.get(str(family))
+    modes = {"ctc": ("keep", "replace", "extend"), "seq2seq": ("keep", "cut")}.get(str(family))
+    for stage in _dicts(tree.get("stages")):
+        name, init = str(stage.get("name")), str(stage.get("init", "base"))
+        if name in seen:
+            problems.append(f"two stages are called {name!r}")
+        if init != "base" and init not in seen:
+            hint = did_you_mean(init, ["base", *seen])
+            problems.append(
+                f"stage {name!r} starts from {init!r}, which is no earlier stage.{hint}"
+            )
+        for objective in _dicts(stage.get("objectives")):
+            kind = objective.get("kind")
+            if kind not in (None, "ctc", "cross_entropy"):
+                hint = did_you_mean(str(kind), ["ctc", "cross_entropy"])
+                problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
+            elif wanted and kind and kind != wanted:
+                problems.append(
+                    f"stage {name!r}: objective {kind!r} does not fit the family {family!r}, "
+                    f"which takes {wanted!r}"
+                )
+            elif kind == "ctc" and objective.get("label_smoothing"):
+                problems.append(f"stage {name!r}: label_smoothing is for cross_entropy only")
+        for output in _dicts([stage.get("output")]):
+            mode = output.get("mode", "keep")
+            if modes and mode in ("cut", "replace", "extend") and mode not in modes:
+                problems.append(
+                    f"stage {name!r}: output.mode {mode!r} does not fit the family {family!r}, "
+                    f"which takes {', '.join(modes)}"
+                )
+        for train in _dicts([stage.get("train")]):
+            if train.get("part") == "layers" and not train.get("top_layers"):
+                problems.append(f"stage {name!r}: train.part layers needs train.top_layers")
+        seen.append(name)
+    return problems
+
+
+def _dicts(found: Any) -> list[dict[str, Any]]:
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
@@ -251,7 +275,10 @@ def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(source, [_explain(dict(e)) for e in error.errors()]) from None
+        # pydantic looks at what lies between fields only where every field is right
+        found = [dict(e) for e in error.errors() if e["type"] != "value_error" or e["loc"]]
+        misfits = _misfits(tree) if isinstance(tree, Mapping) else []
+        raise ConfigError(source, [_explain(e) for e in found] + misfits) from None
 
 
 def _explain(error: dict[str, Any]) -> str:
@@ -318,16 +345,20 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         path = files[name]
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the recipe {path}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(str(path), [f"not YAML: {error}"]) from error
     if not isinstance(tree, dict):
         raise ConfigError(str(path), ["a recipe is a mapping with `family` and `stages`"])
-    problems = [p for p in (_override(tree, o) for o in overrides) if p]
+    problems = [f"--set {p}" for p in (_override(tree, o) for o in overrides) if p]
+    try:
+        recipe = parse_recipe(tree, str(path))
+    except ConfigError as error:
+        raise ConfigError(str(path), problems + error.problems) from None
     if problems:
-        raise ConfigError("--set", problems)
-    return parse_recipe(tree, str(path))
+        raise ConfigError(str(path), problems)
+    return recipe
 
 
 def _override(tree: dict[str, Any], text: str) -> str | None:
@@ -335,25 +366,28 @@ def _override(tree: dict[str, Any], text: str) -> str | None:
     if not equals:
         return f"{text!r}: write stage.field=value"
     first, *rest = key.split(".")
-    stages = {s.get("name"): s for s in tree.get("stages", []) if isinstance(s, dict)}
+    stages = {str(s.get("name")): s for s in _dicts(tree.get("stages"))}
     if first in stages:
         node: Any = stages[first]
     elif first in Recipe.model_fields and first != "stages":
         node, rest = tree, [first, *rest]
     else:
-        known = [*(str(s) for s in stages), *(f for f in Recipe.model_fields if f != "stages")]
+        known = [*stages, *(f for f in Recipe.model_fields if f != "stages")]
         return f"{text!r}: no stage {first!r}.{did_you_mean(first, known)} Known: {known}"
-    for part in rest[:-1]:
-        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        if node is None:
-            return f"{text!r}: {part} is empty; set it in a recipe file"
-    if not rest:
+    if not all(rest) or not rest:
         return f"{text!r}: name a field of {first!r}"
-    parsed = yaml.safe_load(value)
-    if isinstance(node, list):
-        node[int(rest[-1])] = parsed
-    else:
-        node[rest[-1]] = parsed
+    try:
+        parsed = yaml.safe_load(value)
+        for part in rest[:-1]:
+            at: Any = int(part) if isinstance(node, list) else part
+            if isinstance(node, dict) and node.get(part) is None:
+                node[part] = {}  # `noise.probability=0.5` turns on what was null
+            node = node[at]
+        node[int(rest[-1]) if isinstance(node, list) else rest[-1]] = parsed
+    except yaml.YAMLError:
+        return f"{text!r}: {value!r} is not YAML"
+    except (TypeError, ValueError, IndexError):
+        return f"{text!r}: there is no such field (a list takes a number from 0)"
     return None
 
 

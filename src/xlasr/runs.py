@@ -45,19 +45,25 @@ def read(folder: Path) -> dict[str, Any]:
     """Read ``run.json``.
 
     Raises:
-        RunError: The folder is no run.
+        RunError: The folder is no run, or run.json is damaged.
     """
     path = folder / "run.json"
     if not path.exists():
         raise RunError(f"{folder} is no run of xlasr (it has no run.json)")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); start a new run") from error
     return found
 
 
 def write(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``run.json`` atomically."""
     temporary = folder / "run.json.tmp"
-    temporary.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(facts, indent=1, ensure_ascii=False))
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
     os.replace(temporary, folder / "run.json")
 
 

@@ -40,18 +40,31 @@ def chirp(rate: int, seconds: float, seed: int = 0) -> Floats:
     return samples
 
 
-def encode(path: Path, samples: Floats, rate: int, *, codec: str, container: str) -> Path:
+def encode(
+    path: Path, samples: Floats, rate: int, *, codec: str, container: str, **options: str
+) -> Path:
     """Write with FFmpeg, the formats that libsndfile cannot write."""
     import av
 
-    sample_format = {"aac": "fltp", "libopus": "flt", "g722": "s16", "wmav2": "fltp"}[codec]
-    with av.open(str(path), "w", format=container) as out:
+    sample_format = {
+        "aac": "fltp",
+        "libopus": "flt",
+        "g722": "s16",
+        "wmav2": "fltp",
+        "libmp3lame": "fltp",
+    }[codec]
+    frame_size = {"libmp3lame": 1152}.get(codec, 960)
+    with av.open(str(path), "w", format=container, options=options) as out:
         stream: Any = out.add_stream(codec, rate=rate)
         stream.format = sample_format
         stream.layout = "mono"
-        stream.bit_rate = 96_000
+        if codec == "libmp3lame":
+            stream.codec_context.qscale = True
+            stream.codec_context.global_quality = 4 * 118
+        else:
+            stream.bit_rate = 96_000
         data = (samples * 32767).astype(np.int16)[None, :]
-        convert = av.AudioResampler(sample_format, "mono", rate, frame_size=960)
+        convert = av.AudioResampler(sample_format, "mono", rate, frame_size=frame_size)
         frame = av.AudioFrame.from_ndarray(data, format="s16", layout="mono")
         frame.sample_rate = rate
         for part in [*convert.resample(frame), *convert.resample(None)]:
@@ -60,7 +73,7 @@ def encode(path: Path, samples: Floats, rate: int, *, codec: str, container: str
     return path
 
 
-def is_tone(samples: Floats, seconds: float = SECONDS, hz: float = 440.0) -> None:
+def is_tone(samples: NDArray[Any], seconds: float = SECONDS, hz: float = 440.0) -> None:
     """Assert dtype, length, pitch and loudness of the planted tone."""
     assert samples.dtype == np.float32 and samples.ndim == 1
     assert len(samples) == pytest.approx(seconds * 16_000, abs=0.08 * 16_000)
@@ -233,6 +246,69 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
 # --- what is refused ------------------------------------------------------------------------
 
 
+def test_cutting_every_part_of_a_long_file_is_flat_too(tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    with sf.SoundFile(path, "w", 8000, 1, format="FLAC") as file:
+        minute = (chirp(8000, 60) * 32767).astype(np.int16)
+        for _ in range(40):
+            file.write(minute)
+    tracemalloc.start()
+    n_parts = sum(1 for _ in cut(path, [(start, 7.0) for start in range(2390)]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert n_parts == 2390
+    assert peak < 40e6
+
+
+def test_an_mp3_without_a_frame_count_is_not_truncated(tmp_path: Path) -> None:
+    """An MP3 of a live encoder has no frame count; a length guessed from it is no claim."""
+    rng = np.random.default_rng(0)
+    loudness = np.repeat(rng.uniform(0, 1, 600), 4410)
+    path = tmp_path / "a.mp3"
+    samples = chirp(44_100, 60) * loudness.astype(np.float32)
+    encode(path, samples, 44_100, codec="libmp3lame", container="mp3", write_xing="0")
+    assert len(decode(path)) == pytest.approx(960_000, abs=2000)
+    tagged = tmp_path / "b.mp3"
+    tagged.write_bytes(b"ID3\x04\0\0\0\0\x1f\x76" + bytes(0x1F * 128 + 0x76) + path.read_bytes())
+    assert len(decode(tagged)) == pytest.approx(960_000, abs=2000)
+
+
+def test_a_truncated_mp3_behind_a_long_tag(tmp_path: Path) -> None:
+    """The count stands in the first frame, and that behind the cover picture."""
+    path = tmp_path / "a.mp3"
+    sf.write(path, chirp(22_050, 20), 22_050)
+    tag = b"ID3\x04\0\0\0\0\x1f\x76" + bytes(0x1F * 128 + 0x76)
+    path.write_bytes(tag + path.read_bytes())
+    assert len(decode(path)) == 320_000
+    with pytest.raises(AudioError, match="truncated"):
+        decode(_cut_file(path, 0.9))
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac"])
+def test_joined_files_are_read_to_their_end(tmp_path: Path, suffix: str) -> None:
+    """``cat a.ogg b.ogg > c.ogg`` is a custom; the first header knows nothing of the second."""
+    for name, seed in (("a", 1), ("b", 2)):
+        sf.write(tmp_path / f"{name}.{suffix}", chirp(22_050, 10, seed), 22_050)
+    parts = [(tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab"]
+    path = _bytes(tmp_path / f"c.{suffix}", b"".join(parts))
+    assert len(decode(path)) == pytest.approx(320_000, abs=3000)
+    second = decode(path, start_s=11, duration_s=8)
+    expected = decode(tmp_path / f"b.{suffix}", start_s=0.5, duration_s=9.0)
+    lag = np.argmax(np.correlate(expected, second[:4000], "valid"))
+    likeness = np.corrcoef(expected[lag : lag + len(second)], second)[0, 1]
+    assert likeness > 0.99  # the two begin between samples
+
+
+def test_an_ogg_stream_cut_between_two_pages(tmp_path: Path) -> None:
+    """Every page is whole; only the mark of the last one is missing."""
+    path = tmp_path / "a.ogg"
+    sf.write(path, chirp(22_050, 20), 22_050)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rfind(b"OggS")])
+    with pytest.raises(AudioError, match="does not reach its last page"):
+        decode(path)
+
+
 def _cut_file(path: Path, fraction: float) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * fraction)])
@@ -309,11 +385,11 @@ def _wav_header(n_bytes: int, samples: Floats) -> bytes:
 
 
 def test_a_lying_header_is_not_believed(tmp_path: Path) -> None:
-    """Neither one that promises hours, nor one written to a pipe that promises nothing."""
+    """Neither one that promises hours, nor one of a pipe, or of a recorder that lost its power."""
     samples = tone(16_000)
     with pytest.raises(AudioError, match=r"truncated.*announces 1500000000 bytes"):
         decode(_bytes(tmp_path / "a.wav", _wav_header(1_500_000_000, samples)))
-    for unknown in (0xFFFFFFFF, 0x7FFFFFFF):
+    for unknown in (0, 0xFFFFFFFF, 0x7FFFFFFF):
         is_tone(decode(_bytes(tmp_path / "b.wav", _wav_header(unknown, samples))))
 
 

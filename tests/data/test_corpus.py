@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_a_split_travels_to_other_processes(corpus: Corpus) -> None:
 def test_the_hash_sees_every_change(tmp_path: Path, corpus: Corpus) -> None:
     originals = {name: list(corpus.split(name)) for name in corpus.splits}
     seen = {corpus.sha256}
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"text": "Jiná řádka"},
         {"duration_s": 0.4},
         {"group": "jiná"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,9 +106,11 @@ def test_a_folder_with_every_kind_of_trouble(
     assert len(everything) == 32
     assert {u.text for u in everything} >= {"Věta číslo 7.", "Se značkou.", "dvakrát"}
     for utterance in everything:
-        (source,) = (p for p in recordings.glob(f"{utterance.id}.*") if p.suffix != ".txt") if (
-            utterance.id != "twice"
-        ) else [recordings / "twice.flac"]
+        (source,) = (
+            (p for p in recordings.glob(f"{utterance.id}.*") if p.suffix != ".txt")
+            if (utterance.id != "twice")
+            else [recordings / "twice.flac"]
+        )
         info = sf.info(utterance.audio)
         assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
         np.testing.assert_allclose(utterance.load(), audio.decode(source), atol=2e-5)
@@ -143,7 +145,7 @@ def test_the_encoding_can_be_given(tmp_path: Path) -> None:
     corpus = prepare(
         tmp_path / "in", tmp_path / "c", language="cs", encoding="cp1250", progress=False
     )
-    assert sum(texts(corpus).values(), [])[0].startswith("Žluťoučký kůň")
+    assert texts(corpus)["train"][0].startswith("Žluťoučký kůň")
     with pytest.raises(UsageError, match="unknown encoding 'utf8-x'"):
         prepare(tmp_path / "in", tmp_path / "d", language="cs", encoding="utf8-x")
 
@@ -196,7 +198,7 @@ def test_a_corpus_in_the_folder_is_not_read_again(tmp_path: Path) -> None:
 # --- groups, sides, repeated texts ----------------------------------------------------------
 
 
-def table(folder: Path, rows: list[Mapping[str, str]], name: str = "t.tsv") -> Path:
+def table(folder: Path, rows: Sequence[Mapping[str, str]], name: str = "t.tsv") -> Path:
     """A table, with a sound for each row that has none yet."""
     folder.mkdir(exist_ok=True)
     for row in rows:
@@ -283,16 +285,17 @@ def test_speakers_on_both_sides_are_a_warning(
 def test_what_a_group_is_when_nobody_says(
     tmp_path: Path, speakers: int, folders: int, rule: str
 ) -> None:
-    rows = [
-        row(i, path=f"f{i % folders}/{i}.wav", speaker=f"sp{i % speakers}") for i in range(30)
-    ]
+    rows = [row(i, path=f"f{i % folders}/{i}.wav", speaker=f"sp{i % speakers}") for i in range(30)]
     corpus = prepare(table(tmp_path / "in", rows), tmp_path / "c", language="cs", progress=False)
     assert corpus.card.group_rule == rule
-    assert sum(s.groups for s in corpus.card.splits.values()) == {
-        "speaker": speakers,
-        "parent folder": folders,
-        "recording": 30,
-    }[rule]
+    assert (
+        sum(s.groups for s in corpus.card.splits.values())
+        == {
+            "speaker": speakers,
+            "parent folder": folders,
+            "recording": 30,
+        }[rule]
+    )
 
 
 def test_the_sources_own_splits_win(tmp_path: Path) -> None:
@@ -312,7 +315,10 @@ def test_one_recording_only_trains_and_says_so(tmp_path: Path) -> None:
     said(tmp_path / "in" / "a.wav", "jediná")
     corpus = prepare(tmp_path / "in", tmp_path / "c", language="cs", progress=False)
     assert corpus.splits == ["train"]
-    assert [w[:21] for w in corpus.card.warnings] == ["split 'dev' is empty:", "split 'test' is empty"]
+    assert [w[:21] for w in corpus.card.warnings] == [
+        "split 'dev' is empty:",
+        "split 'test' is empty",
+    ]
 
 
 # --- segments of long recordings ------------------------------------------------------------
@@ -340,9 +346,10 @@ def test_segments_are_cut_exactly(tmp_path: Path, copy_audio: bool) -> None:
         expected = whole[round(start * 16_000) : round(end * 16_000)]
         assert utterance.duration_s == pytest.approx(end - start, abs=1e-6)
         np.testing.assert_allclose(utterance.load(), expected, atol=3e-5)
-    assert sorted(reason for reason, _ in quarantined(corpus).values()) == ["bad audio"] * 2 + [
-        "bad row"
-    ] * 3
+    assert (
+        sorted(reason for reason, _ in quarantined(corpus).values())
+        == ["bad audio"] * 2 + ["bad row"] * 3
+    )
 
 
 def test_file_names_are_portable_and_different() -> None:

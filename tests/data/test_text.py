@@ -22,10 +22,11 @@ from xlasr.errors import UnknownName, UsageError
         ("L’eau z'n ‘n huis 't", "l'eau z'n n huis t"),
         ("rock 'n' roll", "rock n roll"),
         ("STRASSE Straße", "strasse straße"),
-        ("ΟΔΟΣ", "οδος".replace("σ", "σ")[:-1] + "ς"),
+        ("ΟΔΟΣ", "οδος"),
         ("3,5 % = 100 €", "3 5 100"),
         ("e\u0301tude", "étude"),
         ("A\u030a", "å"),
+        ("a =\u0338 b", "a b"),
         ("\ufeffslovo so\u00adft \u202bx\u202c", "slovo soft x"),
         ("می\u200cخواهم", "می\u200cخواهم"),
         ("हिन्दी।", "हिन्दी"),
@@ -69,7 +70,7 @@ def test_alphabet_is_sorted_and_distinct() -> None:
 
 
 def test_unknown_normaliser() -> None:
-    with pytest.raises(UnknownName, match="did you mean|Did you mean 'headline'"):
+    with pytest.raises(UnknownName, match="Did you mean 'headline'"):
         normalise("x", "headlines")
 
 

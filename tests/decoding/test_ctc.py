@@ -53,6 +53,19 @@ def test_a_wide_prefix_beam_is_exact(seed: int, n_frames: int) -> None:
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
+def test_a_beam_that_drops_prefixes_loses_next_to_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs = log_softmax(rng.normal(scale=1.5, size=(6, 4)))
+    expected = every_text(log_probs)
+    found = ctc.prefix_beam(log_probs, beam=100, n_best=3, token_min_log_prob=-inf)
+    best = sorted(expected, key=lambda text: -expected[text])[:3]
+    assert [tuple(h.tokens) for h in found] == best
+    for h in found:
+        assert h.log_prob == pytest.approx(expected[tuple(h.tokens)], abs=0.01)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
 def test_with_a_language_model_it_is_exact_too(seed: int) -> None:
     rng = np.random.default_rng(seed)
     log_probs = log_softmax(rng.normal(scale=2, size=(5, 4)))

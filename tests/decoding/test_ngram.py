@@ -138,6 +138,7 @@ def test_states_forget_what_does_not_matter() -> None:
         return state
 
     assert after(2, 0, 1) == after(0, 0, 1) == after(5, 0, 1)
+    assert after(0, 1, 2) == after(5, 1, 2)  # a whole trigram is longer than any context
     assert after(0, 1) != after(2, 1)
     assert after(5) == after(4)
 
@@ -175,6 +176,9 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     np.savez(path, **{**tables, "suffix": tables["suffix"] + 100})
     refused("damaged")
     np.savez(path, **{**tables, "keys": np.array([{}], dtype=object)})  # a pickle inside
+    refused("not a readable")
+    with path.open("wb") as plain:
+        np.save(plain, tables["keys"])  # one array, not an archive
     refused("not a readable")
     path.unlink()
     refused("not a readable")

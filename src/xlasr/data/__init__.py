@@ -4,7 +4,8 @@
 prepare    ``prepare(source, out)``: the whole way, in pipeline order below
 readers/   one file per layout: folder, table, fillets, asterisk; debian fetches
 quarantine records that cannot be used, with a reason
-audio      decode any file to float32 mono 16 kHz, bounded; ``containers`` opens it
+audio      decode any file to float32 mono 16 kHz, bounded; ``containers`` opens it,
+           ``headers`` says whether it is audio, and whole
 clips      decode each record once, write the 16 kHz copies
 text       normalisers, alphabets, language tags
 splits     the side of a group, by a hash that is the same in every language

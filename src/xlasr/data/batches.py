@@ -40,6 +40,7 @@ class PlanSettings:
 
     Args:
         batch_s: Seconds of padded audio in a batch.
+        batch_clips: No batch has more clips than this; None sets no such limit.
         speeds: Speed factors to draw from.
         full_share: Share of batches whose context is drawn between need and ``limit_s``.
         limit_s: The longest context in seconds (30 for Whisper).
@@ -48,6 +49,7 @@ class PlanSettings:
     """
 
     batch_s: float
+    batch_clips: int | None = None
     speeds: tuple[float, ...] = (1.0,)
     full_share: float = 0.0
     limit_s: float = 30.0
@@ -78,7 +80,7 @@ def epoch_plan(
     """
     rng = np.random.default_rng([seed, epoch, 0xBA7C4])
     batches: list[Batch] = []
-    main_s = float(durations_s[0].sum())
+    main_s = float(durations_s[0].sum(dtype=np.float64))
     for corpus, durations in enumerate(durations_s):
         share = settings.weights[corpus] / settings.weights[0]
         rows = _rows(durations, main_s * share if corpus else None, rng)
@@ -97,7 +99,7 @@ def _rows(durations: NDArray[np.float32], wanted_s: float | None, rng: np.random
     left = wanted_s
     while left > 0:
         rows = rng.permutation(len(durations))
-        passed = np.cumsum(durations[rows])
+        passed = np.cumsum(durations[rows], dtype=np.float64)  # float32 loses small clips
         passes.append(rows[: int(np.searchsorted(passed, left)) + 1])
         left -= float(passed[-1])
     return np.concatenate(passes)
@@ -127,6 +129,7 @@ def _batches(
                 # half of these at the full length: it is the context other runtimes use
                 wanted = limit if rng.random() < 0.5 else int(rng.integers(positions, limit + 1))
             size = max(1, int(budget // wanted))
+            size = min(size, settings.batch_clips or size)
             part = group[at : at + size]
             at += size
             found.append(Batch(corpus, rows[part], speeds[part], wanted))
@@ -139,9 +142,10 @@ def clip_rng(seed: int, epoch: int, corpus: int, row: int) -> np.random.Generato
 
 
 def take_minutes(durations_s: NDArray[np.float32], groups: Sequence[str], minutes: float) -> Ints:
-    """Rows of whole groups, in hash order, until ``minutes`` are reached.
+    """Rows of group after group, in hash order, until ``minutes`` are reached.
 
-    The order is the same for every amount, so five minutes are a part of ten.
+    The order is the same for every amount, so five minutes are a part of ten; the last group may
+    be taken in part, and the last clip may go over.
     """
     import hashlib
 

@@ -6,10 +6,7 @@ Nothing here trusts a header. What a header *claims* is kept beside what is deco
 
 from __future__ import annotations
 
-import codecs
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -17,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile as sf
 
+from xlasr.data.headers import check_bytes, is_chained, mp3_samples, refuse_non_audio
 from xlasr.errors import AudioError
 
 _NATIVE_BLOCK_BYTES = 4 << 20
@@ -39,12 +37,6 @@ _DEMUXERS = (
 )
 # Formats whose duration is written down, not estimated from a bit rate.
 _TIMED = frozenset({"mov", "matroska", "asf", "wav", "flac", "aiff", "caf", "w64", "avi", "tta"})
-
-
-_SPACES = b"\t\n\r\f"
-_PLAIN = _SPACES + bytes(range(32, 127))
-_CONTROLS = bytes(set(range(32)) - set(_SPACES)) + b"\x7f"
-_MAX_CHUNKS = 10_000  # a header of more chunks than this is an attack, or noise
 
 
 class Native(Protocol):
@@ -70,48 +62,11 @@ class Native(Protocol):
     ) -> None: ...
 
 
-def refuse_non_audio(path: Path) -> None:
-    """Raise AudioError for a missing, empty or text-only file, saying which it is."""
-    if not path.exists():
-        raise AudioError(f"{path}: no such file. Check the path, or whether a disk is not mounted.")
-    if not path.is_file():
-        raise AudioError(f"{path}: not a file.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(8192)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror}).") from error
-    if not head:
-        raise AudioError(f"{path}: the file is empty (0 bytes). Copy or record it again.")
-    if head.startswith(b"version https://git-lfs"):
-        raise AudioError(f"{path}: a Git LFS pointer, not audio. Run `git lfs pull` there.")
-    if _is_text(head, headerless=path.suffix.lower() in _RAW_FORMATS):
-        start = head[:40].decode("utf-8", errors="replace").splitlines()[0:1]
-        raise AudioError(f"{path}: a text file, not audio (it begins {start!r}).")
-
-
-def _is_text(head: bytes, *, headerless: bool) -> bool:
-    if head.startswith(b"NIST_1A"):  # SPHERE files begin with a text header
-        return False
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            text = head[: len(head) // 2 * 2].decode("utf-16")
-        except UnicodeDecodeError:
-            return False
-        return all(c.isprintable() or c.isspace() for c in text)
-    if len(head.translate(None, _CONTROLS)) < len(head):
-        return False
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # may end inside a character
-    except UnicodeDecodeError:
-        # An old 8-bit encoding? A header has control bytes; quiet A-law without a header may not.
-        foreign = len(head.translate(None, _PLAIN))
-        return not headerless and (len(head) >= 64 or foreign <= 0.3 * len(head))
-    return True
-
-
 class SndFile:
-    """A file that libsndfile reads: WAV, AIFF, FLAC, Ogg, MP3, AU, W64, CAF, ...
+    """A file that libsndfile reads: WAV, AIFF, FLAC, Ogg, AU, W64, CAF, ...
+
+    Not MP3, and not Ogg or FLAC files that were joined: libsndfile stops where the first header
+    says, or where the bit rate of the first MP3 frame makes it guess, and drops the rest silently.
 
     Attributes and methods as ``Native``.
     """
@@ -122,15 +77,13 @@ class SndFile:
         self.path = path
         self._file = sf.SoundFile(str(path))
         self.sample_rate = int(self._file.samplerate)
+        self.container = str(self._file.format)
         frames = int(self._file.frames)
         self.claimed_samples = frames if 0 < frames < 1 << 60 else None
-        if self._file.format == "MP3":
-            self.tolerance_samples = 2 * 1152  # encoder delay and padding
 
     def seek(self, sample: int) -> int:
         """See ``Native``."""
-        # MP3 frames depend on the ones before them, so only a decode from the start is exact.
-        if not self._file.seekable() or self._file.format == "MP3" or self.claimed_samples is None:
+        if not self._file.seekable() or self.claimed_samples is None:
             return 0
         return int(self._file.seek(min(sample, self.claimed_samples)))
 
@@ -149,6 +102,10 @@ class SndFile:
                 return
             yield block
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def __enter__(self) -> SndFile:
         return self
 
@@ -162,7 +119,10 @@ class SndFile:
 
 
 class FFmpegFile:
-    """A file that FFmpeg reads through PyAV: m4a, mp4, webm, wma, amr, G.722, ..."""
+    """A file that FFmpeg reads through PyAV: MP3, m4a, mp4, webm, wma, amr, G.722, ...
+
+    Attributes and methods as ``Native``.
+    """
 
     def __init__(self, path: Path) -> None:
         import av
@@ -179,7 +139,7 @@ class FFmpegFile:
             self._frames = self._decode()
             self._first = next(self._frames, None)
             if self._first is None:
-                raise AudioError(f"{path}: holds an audio track without a single sample.")
+                raise AudioError(f"{path}: holds no sound at all (0 samples).")
             # The first frame knows better than the header (HE-AAC doubles the header's rate).
             self.sample_rate = int(self._first.sample_rate)
             seconds = self._claimed_seconds()
@@ -188,6 +148,8 @@ class FFmpegFile:
             raise
         if seconds is not None:
             self.claimed_samples = int(seconds * self.sample_rate)
+        elif self._container.format.name == "mp3":
+            self.claimed_samples = mp3_samples(path)
         self.tolerance_samples = max(self.sample_rate // 4, (self.claimed_samples or 0) // 200)
 
     def _claimed_seconds(self) -> float | None:
@@ -264,29 +226,34 @@ def open_native(path: Path) -> Native:
     Raises:
         AudioError: Missing, empty, text, truncated, or of a kind neither library reads.
     """
-    import av
-
-    refuse_non_audio(path)
+    headerless = path.suffix.lower() in _RAW_FORMATS
+    refuse_non_audio(path, headerless=headerless)
     check_bytes(path)
-    opened: Native
-    if path.suffix.lower() in _RAW_FORMATS:
+    if headerless:
         reason = "headerless"
     else:
         try:
-            opened = SndFile(path)
-            return _checked(path, opened)
+            sound = SndFile(path)
+            chained = sound.container in ("OGG", "FLAC") and is_chained(path)
+            # No frames: a recorder that lost its power has not filled the length in.
+            if sound.claimed_samples and sound.container != "MP3" and not chained:
+                return _checked(path, sound)
+            sound.close()
+            reason = "left to FFmpeg"
         except (sf.SoundFileError, TypeError) as error:
             # TypeError: soundfile wants the format of a ".raw" file from its caller.
             reason = str(error).replace(f"'{path}'", "it")
+    import av
+
     try:
-        opened = FFmpegFile(path)
+        other = FFmpegFile(path)
     except (av.error.FFmpegError, ValueError, RuntimeError) as error:
         raise AudioError(
             f"{path}: not an audio file that can be read, or truncated before its sound begins"
             f" (libsndfile: {reason}; FFmpeg: {error}). Allowed is what libsndfile or FFmpeg"
             " decodes: WAV, FLAC, Ogg, Opus, MP3, M4A, WebM, G.722, ... Convert it to WAV."
         ) from error
-    return _checked(path, opened)
+    return _checked(path, other)
 
 
 def _checked(path: Path, native: Native) -> Native:
@@ -297,91 +264,3 @@ def _checked(path: Path, native: Native) -> Native:
             f" {_RATES.start} to {_RATES.stop - 1} Hz. The header is probably damaged."
         )
     return native
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    claimed: int
-    there: int
-
-
-def check_bytes(path: Path) -> None:
-    """Raise AudioError where a file ends before the bytes that its header announces.
-
-    libsndfile silently shortens such a file, so the sample count alone cannot show it. WAV, RF64,
-    AIFF, AU and CAF announce a size; an Ogg stream marks its last page.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"OggS":
-            if not _ogg_ends(path, size):
-                raise AudioError(
-                    f"{path}: truncated, the Ogg stream does not reach its last page."
-                    " Copy the file again, or repair it: ffmpeg -i IN -c copy OUT.ogg"
-                )
-            return
-        chunk: _Chunk | None = None
-        if head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
-            chunk = _iff_chunk(path, b"data", ">" if head[:4] == b"RIFX" else "<", size)
-        elif head[:4] == b"RF64":
-            sizes = file.read(24)  # name, length, 64-bit sizes of the file and of the sound
-            chunk = _iff_chunk(path, b"data", "<", size)
-            if chunk and sizes[:4] == b"ds64" and len(sizes) == 24:
-                (claimed,) = struct.unpack("<Q", sizes[16:])
-                if claimed > chunk.there:
-                    raise AudioError(_truncated(path, claimed, chunk.there))
-            return
-        elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-            chunk = _iff_chunk(path, b"SSND", ">", size)
-        elif head[:4] == b"caff":
-            chunk = _iff_chunk(path, b"data", ">", size, start=8, wide=True)
-        elif head[:4] == b".snd":
-            offset, claimed = struct.unpack(">II", head[4:12])
-            chunk = _Chunk(claimed, size - offset)
-    # Programs that write to a pipe cannot go back to fill the size in: they leave 0 or a huge one.
-    if chunk and chunk.there < chunk.claimed < 0x7FFF0000:
-        raise AudioError(_truncated(path, chunk.claimed, chunk.there))
-
-
-def _truncated(path: Path, claimed: int, there: int) -> str:
-    return (
-        f"{path}: truncated, its header announces {claimed} bytes of sound and"
-        f" {max(0, there)} are there. Copy or export the file again."
-    )
-
-
-def _iff_chunk(
-    path: Path, wanted: bytes, endian: str, size: int, *, start: int = 12, wide: bool = False
-) -> _Chunk | None:
-    """Find a chunk: a name, a length (``wide``: of 64 bits, and unpadded), and so many bytes."""
-    n_header = 12 if wide else 8
-    with path.open("rb") as file:
-        position = start
-        for _ in range(_MAX_CHUNKS):
-            if position + n_header > size:
-                break
-            file.seek(position)
-            layout = f"{endian}4s{'q' if wide else 'I'}"
-            name, length = struct.unpack(layout, file.read(n_header))
-            if name == wanted:
-                return _Chunk(length, size - position - n_header)
-            position += n_header + max(0, length) + (0 if wide else length & 1)
-    return None
-
-
-def _ogg_ends(path: Path, size: int) -> bool:
-    # A page is at most 65,307 bytes, so the last one starts in this tail.
-    tail_bytes = min(size, 2 * 65_307)
-    with path.open("rb") as file:
-        file.seek(size - tail_bytes)
-        tail = file.read(tail_bytes)
-    at = tail.rfind(b"OggS")
-    while at >= 0:
-        header = tail[at : at + 27]
-        if len(header) == 27 and header[4] == 0:
-            segments = tail[at + 27 : at + 27 + header[26]]
-            complete = at + 27 + header[26] + sum(segments) <= len(tail)
-            return complete and len(segments) == header[26] and bool(header[5] & 4)
-        at = tail.rfind(b"OggS", 0, at)
-    return False

@@ -9,8 +9,10 @@ Reading order:
 * ``steps.py``       a Whisper decoder one token at a time, cached
 * ``seq2seq.py``     greedy decoding with it
 * ``beam.py``        beam search with it
+* ``fusion.py``      a language model from a run's training text
 * ``recognise.py``   clips to text with any model: what training, evaluation and serving call
 * ``long_form.py``   long recordings: voice activity, cutting, times, in flat memory
+* ``transcribe.py``  a whole file: cut, recognised in batches, timed
 * ``formats.py``     timed segments as txt, json, srt and vtt
 
 No decoder knows a vocabulary: prompt, end token, blank and allowed tokens are arguments.

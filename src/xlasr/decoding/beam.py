@@ -48,10 +48,11 @@ def beam(
 
     ``score = (log_prob + lm_weight * lm_log_prob) / length ** length_penalty`` with ``length``
     counting the end token. While a hypothesis grows, hypotheses of one length are compared, so
-    normalisation only ranks finished ones. A clip ends when ``beam`` hypotheses have finished
-    among its best ``beam`` candidates of a step; at the token limit the unfinished ones fill the
-    list up. A looping hypothesis is cut, counts as finished, and ranks behind all that did not
-    loop. ``beam=1`` without a language model is ``seq2seq.greedy``.
+    normalisation only ranks finished ones. A clip ends when at least ``beam`` hypotheses have
+    finished, each among the best ``beam`` candidates of its step, and no unfinished one as it
+    stands scores better than the ``n_best``-th of them; at the token limit the unfinished ones
+    fill the list up. A looping hypothesis is cut, counts as finished, and ranks behind all that did
+    not loop. ``beam=1`` without a language model is ``seq2seq.greedy``.
 
     Args:
         model: See ``seq2seq.greedy``.
@@ -115,7 +116,7 @@ def beam(
             parents[c, : len(kept)] = [c * width + k for k, _ in kept]
             parents[c, len(kept) :] = c * width
             chosen[c, : len(kept)] = [token for _, token in kept]
-            if not kept or len(clip.finished) >= beam:
+            if not kept or _settled(clip, beam, n_best, lm_weight, length_penalty):
                 done.add(id(clip))
         alive = [c for c, clip in enumerate(active) if id(clip) not in done]
         if not alive or at + 1 == steps.max_tokens:
@@ -213,6 +214,19 @@ def _advance(
     clip.tokens, clip.log_probs = grown.tokens, grown.log_probs
     clip.lm_scores, clip.lm_states = grown.lm_scores, grown.lm_states
     return kept
+
+
+def _settled(clip: _Beams, beam: int, n_best: int, lm_weight: float, length_penalty: float) -> bool:
+    """Whether enough has finished, and better than what is unfinished stands now."""
+    if len(clip.finished) < beam:
+        return False
+    weakest = sorted((h.score for h in clip.finished), reverse=True)[n_best - 1]
+    length = len(clip.tokens[0])  # the same for all that are unfinished
+    best = max(
+        log_prob + lm_weight * lm_score
+        for log_prob, lm_score in zip(clip.log_probs, clip.lm_scores, strict=True)
+    )
+    return bool(best / length**length_penalty <= weakest)
 
 
 def _ranked(clip: _Beams, beam: int, lm_weight: float, length_penalty: float) -> list[Hypothesis]:

@@ -131,7 +131,12 @@ class NGram:
             DataError: The file is missing, damaged, or of another format version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # opened here, because numpy would leave a damaged file open
+            with path.open("rb") as raw:
+                if not zipfile.is_zipfile(raw):
+                    raise DataError(f"{path} is not a readable xlasr n-gram file: no archive")
+                raw.seek(0)
+                file = np.load(raw, allow_pickle=False)
                 header = file["header"].tolist()
                 arrays = [file[name] for name in ("keys", "log_prob", "backoff", "suffix")]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -71,9 +71,10 @@ def whisper_log_mel(samples: Tensor, n_mels: int = 80) -> Tensor:
         (B, n_mels, n_samples // HOP) float32, about -1 .. 1.
     """
     window = torch.hann_window(N_FFT, device=samples.device)
-    spectrum = torch.stft(samples, N_FFT, HOP, window=window, return_complex=True)
-    power = spectrum[..., :-1].abs() ** 2
-    mel = mel_filters(n_mels).to(samples.device) @ power
+    with torch.autocast(samples.device.type, enabled=False):  # bfloat16 would blur the logarithm
+        spectrum = torch.stft(samples, N_FFT, HOP, window=window, return_complex=True)
+        power = spectrum[..., :-1].abs() ** 2
+        mel = mel_filters(n_mels).to(samples.device) @ power
     log_mel = torch.clamp(mel, min=1e-10).log10()
     loudest = log_mel.amax(dim=(1, 2), keepdim=True)
     return (torch.maximum(log_mel, loudest - 8.0) + 4.0) / 4.0

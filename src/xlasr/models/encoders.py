@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xlasr.errors import BaseError
-from xlasr.features.logmel import HOP, SAMPLE_RATE, pad_clips, whisper_log_mel
+from xlasr.features.logmel import HOP, N_FFT, SAMPLE_RATE, pad_clips, whisper_log_mel
 
 Clips = Sequence[NDArray[np.float32]]
 
@@ -42,7 +42,7 @@ class Context:
 
 @dataclass
 class Features:
-    """A collated batch: ``values``, and the length of each clip in encoder positions.
+    """A collated batch: ``values``, and the length of each clip.
 
     ``input_lens`` counts samples (int64); ``is_pad`` marks padded inputs where the encoder
     needs telling.
@@ -165,19 +165,23 @@ class SelfSupervisedEncoder(nn.Module):
         super().__init__()
         self.hf = hf
         self.extractor = extractor
-        self.dim: int = hf.config.hidden_size
+        has_adapter = getattr(hf.config, "add_adapter", False)
+        self.dim: int = hf.config.output_hidden_size if has_adapter else hf.config.hidden_size
         self.n_layers: int = hf.config.num_hidden_layers
         self.is_mel = hf.config.model_type == "wav2vec2-bert"
-        # A group norm looks along the whole time axis, so padding would change its statistics.
-        self.equal_lengths_only = getattr(hf.config, "feat_extract_norm", "layer") == "group"
+        # A group norm looks along the whole time axis, so padding would change its statistics;
+        # the convolutions of a length adapter look over the end of a clip into its padding.
+        group_norm = getattr(hf.config, "feat_extract_norm", "layer") == "group"
+        self.equal_lengths_only = group_norm or has_adapter
+        self.stride = 2 * HOP if self.is_mel else int(np.prod(hf.config.conv_stride))
+        if has_adapter:
+            self.stride *= int(hf.config.adapter_stride**hf.config.num_adapter_layers)
         self.max_samples = 60 * SAMPLE_RATE
 
     @property
     def samples_per_position(self) -> int:
         """Samples from one encoder position to the next."""
-        if self.is_mel:
-            return 2 * HOP * (2 if self.hf.config.add_adapter else 1)
-        return int(np.prod(self.hf.config.conv_stride))
+        return self.stride
 
     def positions(self, n_samples: int) -> int:
         """Encoder positions given to a clip of ``n_samples``; its bucket for batching."""
@@ -187,9 +191,8 @@ class SelfSupervisedEncoder(nn.Module):
 
     def out_lens(self, input_lens: Tensor) -> Tensor:
         """Encoder positions (int64) for lengths in samples."""
-        if self.is_mel:
-            mel_frames = (input_lens - 400) // HOP + 1
-            return mel_frames // 2
+        if self.is_mel:  # pairs of mel frames; transformers counts from there
+            input_lens = ((input_lens - N_FFT) // HOP + 1) // 2
         lens: Tensor = self.hf._get_feat_extract_output_lengths(input_lens)
         return lens.to(torch.int64)
 
@@ -202,8 +205,8 @@ class SelfSupervisedEncoder(nn.Module):
         lens = torch.tensor([len(c) for c in clips])
         if self.equal_lengths_only and len(set(lens.tolist())) > 1:
             raise BaseError(
-                "this base normalises over time (group norm), so a batch must hold clips of one "
-                f"length; found {sorted(set(lens.tolist()))} samples"
+                "this base looks along the whole clip (group norm or length adapter), so a batch "
+                f"must hold clips of one length; found {sorted(set(lens.tolist()))} samples"
             )
         if int(self.out_lens(lens).min()) < 1:
             raise BaseError(

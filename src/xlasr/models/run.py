@@ -22,7 +22,7 @@ from xlasr.models.hub import (
     load_whisper,
     whisper_encoder,
 )
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import WhisperModel, set_generation_config
 from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
 
 if TYPE_CHECKING:
@@ -86,10 +86,14 @@ def save_model(
     """Write a model into an existing folder.
 
     Args:
-        model: Its LoRA, if any, is also written alone, in PEFT's layout (``adapter/``).
+        model: Its LoRA, if any, is written alone, in PEFT's layout (``adapter/``).
         folder: Empty folder.
         base_folder: Where the base's configs come from.
-        state: Weights to write instead of the model's own: merged LoRA, an average.
+        state: Weights to write instead of the model's own: merged LoRA (needed where there is
+            one), an average.
+
+    Raises:
+        ValueError: The model has LoRA and no merged weights were given.
     """
     from safetensors.torch import save_file
 
@@ -98,10 +102,13 @@ def save_model(
     if model.adapter is not None:
         model.adapter.save_pretrained(folder / "adapter")
     if state is None:
+        if model.adapter is not None:
+            raise ValueError("a model with LoRA is saved with state=merged_state(model)")
         state = dict(model.state_dict())
     if isinstance(model, WhisperModel):
         state = {k.removeprefix("hf."): v for k, v in state.items()}
         state.pop("proj_out.weight", None)  # tied to the embedding
+        set_generation_config(model.hf, model.tokenizer)
         model.hf.config.save_pretrained(folder)
         model.hf.generation_config.save_pretrained(folder)
     model.tokenizer.save(folder)

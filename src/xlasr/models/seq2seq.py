@@ -92,7 +92,7 @@ class WhisperModel(nn.Module):
         self.hf.model.decoder.embed_tokens = kept
         self.hf.proj_out = nn.Linear(old.embedding_dim, len(old_ids), bias=False)
         self.hf.proj_out.weight = kept.weight
-        remap_token_ids(self.hf, {old: new for new, old in enumerate(old_ids)})
+        remap_token_ids(self.hf, self.tokenizer, {old: new for new, old in enumerate(old_ids)})
         self.tokenizer = tokenizer
 
     def forward(self, features: Features, inputs: Tensor) -> Tensor:
@@ -101,11 +101,12 @@ class WhisperModel(nn.Module):
         return self.hf.proj_out(self.decoder_states(states, inputs))  # type: ignore[no-any-return]
 
 
-def remap_token_ids(hf: Any, new_id: dict[int, int]) -> None:
+def remap_token_ids(hf: Any, tokenizer: WhisperTokens, new_id: dict[int, int]) -> None:
     """Rewrite every token id in the configs after the vocabulary was cut.
 
-    Ids that were cut away are dropped from suppression lists.
+    Ids that were cut away are dropped from lists; where one id is needed it is the end token's.
     """
+    end = new_id[tokenizer.eot]
     for config in (hf.config, hf.generation_config):
         for key in (
             "bos_token_id",
@@ -116,8 +117,10 @@ def remap_token_ids(hf: Any, new_id: dict[int, int]) -> None:
             "prev_sot_token_id",
         ):
             value = getattr(config, key, None)
-            if isinstance(value, int):
-                setattr(config, key, new_id[value])
+            if isinstance(value, int):  # some checkpoints pad with a piece that is no special
+                setattr(config, key, new_id.get(value, end))
+            elif isinstance(value, list):
+                setattr(config, key, [new_id[i] for i in value if i in new_id] or end)
         for key in ("suppress_tokens", "begin_suppress_tokens"):
             value = getattr(config, key, None)
             if value:
@@ -130,3 +133,21 @@ def remap_token_ids(hf: Any, new_id: dict[int, int]) -> None:
             if table:
                 setattr(config, key, {k: new_id[i] for k, i in table.items() if i in new_id})
     hf.config.vocab_size = len(new_id)
+
+
+def set_generation_config(hf: Any, tokenizer: WhisperTokens) -> None:
+    """Let plain transformers decode as xlasr does: the same prompt, the same tokens allowed.
+
+    OpenAI's suppression lists forbid quotes, brackets and an empty transcript; a model that was
+    taught on transcripts may say what they hold. Special tokens stay forbidden.
+    """
+    config = hf.generation_config
+    config.suppress_tokens = list(range(tokenizer.eot + 1, tokenizer.no_timestamps + 1))
+    config.begin_suppress_tokens = None
+    config.forced_decoder_ids = hf.config.forced_decoder_ids = None
+    config.is_multilingual = tokenizer.multilingual
+    if tokenizer.multilingual:
+        language, task = tokenizer.prompt[1], tokenizer.prompt[2]
+        names = {i: name for name, i in (getattr(config, "lang_to_id", None) or {}).items()}
+        tasks = {i: name for name, i in (getattr(config, "task_to_id", None) or {}).items()}
+        config.language, config.task = names.get(language), tasks.get(task)

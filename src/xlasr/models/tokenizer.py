@@ -93,6 +93,7 @@ class WhisperTokens:
         self.n_vocab = n_vocab
         self.language = language
         self._bpe = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        self._bpe.encode_special_tokens = True  # "<|en|>" in a transcript is eight letters
         self.eot = self._special("<|endoftext|>")
         self.no_timestamps = self._special("<|notimestamps|>")
         self.multilingual = self.eot == 50257 if multilingual is None else multilingual
@@ -143,7 +144,7 @@ class WhisperTokens:
             tuple(m.split(" ")) if isinstance(m, str) else tuple(m)
             for m in self.spec["model"]["merges"]
         ]
-        made_by = {a + b: (a, b) for a, b in merges}
+        made_by = {a + b: (a, b) for a, b in reversed(merges)}  # the first wins, as in BPE
         by_id = {i: piece for piece, i in vocab.items()}
         specials = {t["id"] for t in self.spec["added_tokens"]}
         keep = {piece for piece, i in vocab.items() if len(piece) == 1 and i not in specials}

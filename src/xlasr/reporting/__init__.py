@@ -1,1 +1,1 @@
-
+"""Reporting: evaluation beside the base, tables for the terminal, ``report.html``."""

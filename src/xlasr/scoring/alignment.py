@@ -151,30 +151,30 @@ def _align_sclite(ref: Sequence[str], hyp: Sequence[str]) -> list[Op]:
     """
     width = len(hyp) + 1
     row = [_SCLITE_GAP * j for j in range(width)]
-    steps = [bytearray(b"I" * width)]
+    steps = ["I" * width]
     for symbol in ref:
         new = [row[0] + _SCLITE_GAP]
-        came = bytearray(b"D" * width)
+        came = ["D"]
         for j in range(1, width):
             same = symbol == hyp[j - 1]
-            best, step = row[j - 1] + (0 if same else _SCLITE_SUBSTITUTION), b"S"
+            best, step = row[j - 1] + (0 if same else _SCLITE_SUBSTITUTION), "S"
             if new[j - 1] + _SCLITE_GAP < best:
-                best, step = new[j - 1] + _SCLITE_GAP, b"I"
+                best, step = new[j - 1] + _SCLITE_GAP, "I"
             if row[j] + _SCLITE_GAP < best:
-                best, step = row[j] + _SCLITE_GAP, b"D"
+                best, step = row[j] + _SCLITE_GAP, "D"
             new.append(best)
-            came[j : j + 1] = step
+            came.append(step)
         row = new
-        steps.append(came)
+        steps.append("".join(came))
     ops: list[Op] = []
     i, j = len(ref), len(hyp)
     while i or j:
-        step = steps[i][j : j + 1]
-        if step == b"S":
+        step = steps[i][j]
+        if step == "S":
             i, j = i - 1, j - 1
             kind: Kind = "hit" if ref[i] == hyp[j] else "substitution"
             ops.append(Op(kind, ref[i], hyp[j]))
-        elif step == b"I":
+        elif step == "I":
             j -= 1
             ops.append(Op("insertion", "", hyp[j]))
         else:

@@ -2,7 +2,8 @@
 
 A checkpoint is whole or absent: its ``manifest.json`` lists size and sha256 of every file and is
 written last, and the folder gets its name by one rename. A kill at any moment leaves at worst a
-temporary folder, which the next save removes.
+temporary folder, which the next save removes, or a replaced folder under its other name, which
+the next read puts back.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch import Tensor
 from xlasr.errors import CheckpointError
 
 PREFIX = "last-"
+KEEP = 2
+"""How many `last` checkpoints stay: the newest may turn out to be damaged."""
 
 
 @dataclass
@@ -39,12 +42,32 @@ class Checkpoint:
     folder: Path
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a kill leaves the old one or the new one, never a part."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    sync(temporary)
+    os.replace(temporary, path)
+
+
+def _put_back(folder: Path) -> Path:
+    """Undo a replacement that was cut between its two renames; returns the old one's name."""
+    old = folder.parent / f".old-{folder.name}"
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, folder)
+    return old
 
 
 def _sha256(path: Path) -> str:
@@ -68,11 +91,13 @@ def write_checkpoint(
     Raises:
         CheckpointError: The disk is full (or another OS error); what was there before is intact.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".tmp-{folder.name}"
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        old = _put_back(folder)
         if temporary.exists():
             shutil.rmtree(temporary)
         temporary.mkdir()
@@ -86,19 +111,16 @@ def write_checkpoint(
         }
         (temporary / "manifest.json").write_text(json.dumps(files, indent=1), encoding="utf-8")
         for path in temporary.iterdir():
-            _sync(path)
-        _sync(temporary)
+            sync(path)
+        sync(temporary)
         if folder.exists():
-            old = folder.parent / f".old-{folder.name}"
-            if old.exists():
-                shutil.rmtree(old)
             os.rename(folder, old)
             os.rename(temporary, folder)
             shutil.rmtree(old)
         else:
             os.rename(temporary, folder)
-        _sync(folder.parent)
-    except (OSError, RuntimeError) as error:
+        sync(folder.parent)
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"could not save {folder}: {error}. Checkpoints saved before are intact; make room "
@@ -116,19 +138,23 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no readable manifest.json ({error})") from error
-    for name, wanted in manifest.items():
-        path = folder / name
-        if not path.exists():
-            raise CheckpointError(f"{folder}: {name} is missing")
-        found = path.stat().st_size
-        if found != wanted["bytes"]:
-            raise CheckpointError(f"{path} has {found} bytes, {wanted['bytes']} were written")
-        if _sha256(path) != wanted["sha256"]:
-            raise CheckpointError(f"{path} was changed after it was written (sha256 differs)")
-    tensors = {p.stem: load_file(str(p)) for p in folder.glob("*.safetensors")}
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        wanted = {str(n): (int(f["bytes"]), str(f["sha256"])) for n, f in manifest.items()}
+        for name, (size, sha256) in wanted.items():
+            path = folder / name
+            if not path.exists():
+                raise CheckpointError(f"{folder}: {name} is missing")
+            found = path.stat().st_size
+            if found != size:
+                raise CheckpointError(f"{path} has {found} bytes, {size} were written")
+            if _sha256(path) != sha256:
+                raise CheckpointError(f"{path} was changed after it was written (sha256 differs)")
+        stems = [Path(name).stem for name in wanted if name.endswith(".safetensors")]
+        tensors = {stem: load_file(str(folder / f"{stem}.safetensors")) for stem in stems}
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be read ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder}: manifest.json is damaged ({error!r})") from error
     return Checkpoint(tensors, state, folder)
 
 
@@ -137,26 +163,50 @@ def save_last(
     update: int,
     tensors: Mapping[str, Mapping[str, Tensor]],
     state: Mapping[str, Any],
-    keep: int = 2,
 ) -> None:
-    """Save the checkpoint of an update and remove all but the newest ``keep``."""
+    """Save the checkpoint of an update and remove all but the newest ``KEEP``."""
     write_checkpoint(stage_folder / f"{PREFIX}{update:08d}", tensors, state)
-    for old in sorted(stage_folder.glob(f"{PREFIX}*"))[:-keep]:
+    _prune(stage_folder)
+
+
+def _prune(stage_folder: Path) -> None:
+    for old in sorted(stage_folder.glob(f"{PREFIX}*"))[:-KEEP]:
         shutil.rmtree(old)
 
 
 def newest(stage_folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Read the newest whole checkpoint.
+    """Read the newest whole checkpoint, and clean up what a kill left half done.
+
+    Damaged checkpoints that are newer are removed: they would count as one of those that stay.
 
     Returns:
-        The checkpoint, or None where there is none, and one line for each damaged one passed by.
+        The checkpoint, or None where none was saved yet, and one line for each damaged one.
+
+    Raises:
+        CheckpointError: There are checkpoints, and every one of them is damaged.
     """
     damaged: list[str] = []
+    for old in list(stage_folder.glob(".old-*")):
+        _put_back(stage_folder / old.name.removeprefix(".old-"))
+    for half in list(stage_folder.glob(".tmp-*")):
+        shutil.rmtree(half) if half.is_dir() else half.unlink()
     for folder in sorted(stage_folder.glob(f"{PREFIX}*"), reverse=True):
         try:
-            return read_checkpoint(folder), damaged
+            found = read_checkpoint(folder)
         except CheckpointError as error:
             damaged.append(str(error))
+            continue
+        for useless in sorted(stage_folder.glob(f"{PREFIX}*"), reverse=True)[: len(damaged)]:
+            shutil.rmtree(useless)
+        _prune(stage_folder)
+        return found, damaged
+    if damaged:
+        raise CheckpointError(
+            f"every checkpoint in {stage_folder} is damaged, so there is nothing to go on with: "
+            + "; ".join(damaged)
+            + f". Look at the disk; then bring {stage_folder.name} back from a backup, or remove "
+            f"the folder {stage_folder} to train this stage again from its beginning"
+        )
     return None, damaged
 
 
@@ -165,14 +215,35 @@ def snapshot_folder(stage_folder: Path, update: int) -> Path:
     return stage_folder / f"snapshot-{update:08d}"
 
 
-def remove_snapshots(stage_folder: Path, before: int) -> None:
-    """Remove the snapshots of updates smaller than ``before``.
+def save_snapshot(
+    stage_folder: Path,
+    update: int,
+    weights: Mapping[str, Tensor],
+    window: Sequence[int],
+    *,
+    width: int,
+    every: int,
+) -> list[int]:
+    """Keep the weights of an evaluation for averaging and remove those that left the window.
 
-    The caller keeps one more than it averages: after a kill the run goes back by one evaluation.
+    Args:
+        stage_folder: Of the stage.
+        update: Of the evaluation.
+        weights: By name.
+        window: Updates whose snapshots are averaged so far.
+        width: How many are averaged.
+        every: Updates from one evaluation to the next. One snapshot before the window stays:
+            after a kill the run goes back by one evaluation.
+
+    Returns:
+        The new window.
     """
+    write_checkpoint(snapshot_folder(stage_folder, update), {"model": weights}, {"update": update})
+    new = [*window, update][-width:]
     for folder in stage_folder.glob("snapshot-*"):
-        if int(folder.name.split("-")[1]) < before:
+        if int(folder.name.split("-")[1]) < new[0] - every:
             shutil.rmtree(folder)
+    return new
 
 
 def mean_of_snapshots(stage_folder: Path, updates: Sequence[int]) -> dict[str, Tensor]:

@@ -22,50 +22,26 @@ from xlasr.errors import CheckpointError, Interrupted, TrainingStopped
 from xlasr.features.augment import spec_augment
 from xlasr.models.encoders import Features
 from xlasr.models.run import SpeechModel
-from xlasr.objectives import OBJECTIVES
 from xlasr.training.checkpoint import (
-    Checkpoint,
     load_optimizer,
     mean_of_snapshots,
     newest,
     optimizer_tensors,
     read_checkpoint,
-    remove_snapshots,
     save_last,
-    snapshot_folder,
+    save_snapshot,
     write_checkpoint,
 )
 from xlasr.training.development import Development, DevResult
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.guards import Guards
+from xlasr.training.loss import LossOf
 from xlasr.training.machine import StopRequest, use_bfloat16
 from xlasr.training.metrics import Metrics, Progress
 from xlasr.training.optim import make_optimizer, rate, set_rates
 from xlasr.training.sets import TrainingSet, bucket_function, load_batch
 
 LOG_EVERY = 10
-
-
-class LossOf(nn.Module):
-    """Model and objectives as one module, so that a distributed wrapper sees its forward."""
-
-    def __init__(self, model: SpeechModel, stage: Stage) -> None:
-        super().__init__()
-        self.model = model
-        self.terms = [(OBJECTIVES[o.kind], o) for o in stage.objectives]
-
-    def forward(
-        self, features: Features, texts: list[str], states: Tensor | None, layer: int
-    ) -> Tensor:
-        """Weighted sum of the objectives; ``states`` are those of a frozen lower part."""
-        encoder = self.model.encoder
-        top = encoder(features) if states is None else encoder.upper(states, layer, features)
-        total = torch.zeros((), device=top.device)
-        for objective, settings in self.terms:
-            total = total + settings.weight * objective(
-                self.model, top, features.input_lens, texts, settings
-            )
-        return total
 
 
 @dataclass
@@ -126,6 +102,7 @@ class Trainer:
         limit = model.encoder.max_positions or 3000
         self.plan_settings = PlanSettings(
             batch_s=stage.batch_s,
+            batch_clips=stage.batch_clips,
             speeds=tuple(stage.augment.speed),
             full_share=full_share if model.encoder.context is not None else 0.0,
             limit_s=limit / 50,
@@ -136,7 +113,8 @@ class Trainer:
         self.plan: list[Batch] = self._plan(0)
         epochs = stage.stop.epochs
         self.total = stage.stop.updates or max(1, round((epochs or 1) * len(self.plan)))
-        self.guards = Guards(model.family, self.total)
+        self.guards = Guards(model.family, self.total, clip=stage.optim.clip)
+        self.shown = 0  # events the user has seen
 
     def _plan(self, epoch: int) -> list[Batch]:
         durations = [s.durations_s for s in self.sets]
@@ -151,7 +129,7 @@ class Trainer:
         encoder = self.model.encoder
         positions = batch.positions if encoder.max_positions else None
         features = self.model.features(clips, positions)
-        if augment.spec is not None and features.values.ndim == 3:
+        if augment.spec is not None and encoder.max_positions:  # log-mel; see run_stages
             frames = [min(len(c) // 160 + 1, features.values.shape[-1]) for c in clips]
             values = spec_augment(features.values, frames, rngs, **augment.spec.model_dump())
             features = Features(values, features.input_lens, features.is_pad)
@@ -160,10 +138,14 @@ class Trainer:
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16):
             if self.cache is not None:
                 layer = self.cache.layer
-                names = [f"{batch.corpus}-{row}" for row in batch.rows.tolist()]
+                # by row of the split: what is usable differs between recipes
+                rows = self.sets[batch.corpus].rows[batch.rows].tolist()
+                names = [f"{batch.corpus}-{row}" for row in rows]
+                usual = encoder.context is None or batch.positions % encoder.context.multiple == 0
+                keep = usual or batch.positions == encoder.max_positions
                 with torch.no_grad():
                     self.model.eval()
-                    states = self.cache.states(self.model, features, names)
+                    states = self.cache.states(self.model, features, names, keep=keep)
                     self.model.train()
             loss = self.loss_of(features, texts, states, layer)
         return loss, float(sum(len(c) for c in clips)) / 16_000
@@ -189,13 +171,12 @@ class Trainer:
         state.audio_s += seconds
         self.progress.step(seconds, value)
         if state.update % LOG_EVERY == 0:
-            mean = sum(state.losses) / max(1, len(state.losses))
             self.metrics.write(
                 stage=self.stage.name,
                 update=state.update,
                 epoch=state.epoch,
                 audio_s=round(state.audio_s, 2),
-                loss=mean,
+                loss=_mean(state.losses),
                 lr=lr,
                 grad_norm=norm,
             )
@@ -209,11 +190,11 @@ class Trainer:
             TrainingStopped: A guard gave up.
         """
         self._resume()
-        state = self.state
         self.model.train()
-        self.progress.start(self.stage.name, self.total, state.update)
+        self.progress.start(self.stage.name, self.total, self.state.update)
         with StopRequest(self.progress.note) as stop:
-            while state.update < self.total and not self._out_of_patience():
+            while self.state.update < self.total and not self._out_of_patience():
+                state = self.state  # a rollback puts another one there
                 if state.batch >= len(self.plan):
                     state.epoch, state.batch = state.epoch + 1, 0
                     self.plan = self._plan(state.epoch)
@@ -223,10 +204,14 @@ class Trainer:
                 elif state.update % self.stage.evaluate.every == 0 or state.update == self.total:
                     self._evaluate(on_evaluation)
                     self._save()
+                self._show_events()
                 if stop.asked:
                     self._save()
-                    raise Interrupted
-        if state.best_update < 0:
+                    raise Interrupted(
+                        f"stopped; {self.stage.name} is saved at update {self.state.update}. "
+                        f"Go on with: xlasr adapt --resume {self.folder.parents[1]}"
+                    )
+        if self.state.best_update < 0:
             raise TrainingStopped("no evaluation gave a finite dev CER; see the events above")
         return self._summary()
 
@@ -238,7 +223,7 @@ class Trainer:
         state = self.state
         result = self.dev.evaluate(self.model, self.stage, self.bfloat16)
         self.model.train()
-        train_loss = sum(state.eval_losses) / max(1, len(state.eval_losses))
+        train_loss = _mean(state.eval_losses)
         state.eval_losses = []
         self.metrics.write(
             stage=self.stage.name,
@@ -272,7 +257,14 @@ class Trainer:
         else:
             state.since_best += 1
         if self.stage.optim.average > 1:
-            self._snapshot()
+            state.snapshots = save_snapshot(
+                self.folder,
+                state.update,
+                self._weights(),
+                state.snapshots,
+                width=self.stage.optim.average,
+                every=self.stage.evaluate.every,
+            )
         self.guards.after_evaluation(
             state.update,
             train_loss=train_loss,
@@ -296,55 +288,50 @@ class Trainer:
         )
 
     def _resume(self) -> None:
-        found, damaged = newest(self.folder)
-        for line in damaged:
-            self.guards.tell("damaged_checkpoint", 0, line, "the one before it is used")
-            self.progress.note(f"damaged checkpoint passed by: {line}")
-        if found is not None:
-            self._restore(found)
-            self.guards.events += [
-                {
-                    "guard": "damaged_checkpoint",
-                    "update": self.state.update,
-                    "message": line,
-                    "action": "the one before it is used",
-                }
-                for line in damaged
-            ]
+        if self._go_back():
             self.progress.note(f"{self.stage.name}: resumed at update {self.state.update}")
         self.metrics.forget_after(self.stage.name, self.state.update)
 
-    def _restore(self, found: Checkpoint) -> None:
+    def _go_back(self) -> bool:
+        """Restore the newest whole checkpoint, if there is one."""
+        found, damaged = newest(self.folder)
+        if found is None:
+            return False
         self.load_weights(found.tensors["model"])
         load_optimizer(self.optimizer, found.tensors["optimizer"])
-        self.state = LoopState(**found.state["loop"])
-        self.guards = Guards(**found.state["guards"])
+        try:
+            self.state = LoopState(**found.state["loop"])
+            self.guards = Guards(**found.state["guards"])
+        except TypeError as error:
+            raise CheckpointError(
+                f"{found.folder} was written by another version of xlasr ({error}); go on with "
+                "that version, or start a new run"
+            ) from error
         self.plan = self._plan(self.state.epoch)
+        self.shown = len(self.guards.events)
+        for line in damaged:
+            self.guards.tell(
+                "damaged_checkpoint", self.state.update, line, "removed; the one before it is used"
+            )
+        return True
 
     def _roll_back(self) -> None:
-        update, events, scale = self.state.update, self.guards.events, self.guards.rate_scale
-        rollbacks, folder = self.guards.rollbacks, self.folder
-        found, _ = newest(folder)
-        if found is None:
+        update, before = self.state.update, self.guards
+        if not self._go_back():
             raise TrainingStopped(
                 "the loss was not finite before the first checkpoint. Lower optim.lr by 10, set "
                 "optim.precision=float32, or look for broken audio (xlasr prepare lists it)"
             )
-        self._restore(found)
-        self.guards.events, self.guards.rollbacks = events, rollbacks
-        self.guards.rolled_back(update, self.state.update, scale)
+        new = [event for event in self.guards.events if event not in before.events]
+        self.guards.events, self.guards.rollbacks = before.events + new, before.rollbacks
+        self.guards.rolled_back(update, self.state.update, before.rate_scale)
         self.metrics.forget_after(self.stage.name, self.state.update)
         self._save()
 
-    def _snapshot(self) -> None:
-        state, folder = self.state, self.folder
-        write_checkpoint(
-            snapshot_folder(folder, state.update),
-            {"model": self._weights()},
-            {"update": state.update},
-        )
-        state.snapshots = [*state.snapshots, state.update][-self.stage.optim.average :]
-        remove_snapshots(folder, before=state.snapshots[0] - self.stage.evaluate.every)
+    def _show_events(self) -> None:
+        for event in self.guards.events[self.shown :]:
+            self.progress.note(f"{event['guard']}: {event['message']}; {event['action']}")
+        self.shown = len(self.guards.events)
 
     def load_weights(self, tensors: dict[str, Tensor]) -> None:
         """Put trained weights into the model.
@@ -366,10 +353,17 @@ class Trainer:
         Returns:
             ``best`` or ``average``.
         """
-        best = read_checkpoint(self.folder / "best").tensors["model"]
         snapshots = self.state.snapshots
         if len(snapshots) > 1:
-            self.load_weights(mean_of_snapshots(self.folder, snapshots))
+            try:
+                self.load_weights(mean_of_snapshots(self.folder, snapshots))
+            except CheckpointError as error:
+                self.guards.tell(
+                    "damaged_checkpoint", self.state.update, str(error), "no average is made"
+                )
+                self._show_events()
+                snapshots = []
+        if len(snapshots) > 1:
             averaged = self.dev.evaluate(self.model, self.stage, self.bfloat16)
             self.metrics.write(
                 stage=self.stage.name,
@@ -380,7 +374,7 @@ class Trainer:
             if averaged.cer <= self.state.best_cer:
                 self.state.best_cer = averaged.cer
                 return "average"
-        self.load_weights(best)
+        self.load_weights(read_checkpoint(self.folder / "best").tensors["model"])
         return "best"
 
     def _summary(self) -> dict[str, Any]:
@@ -398,3 +392,8 @@ class Trainer:
             if self.cache is None
             else {"layer": self.cache.layer, "bytes": self.cache.bytes},
         }
+
+
+def _mean(losses: list[float]) -> float:
+    """Mean; not a number where every step was skipped."""
+    return sum(losses) / len(losses) if losses else float("nan")

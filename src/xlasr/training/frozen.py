@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -38,32 +39,66 @@ class FrozenCache:
         self.hits = 0
         self.misses = 0
 
-    def states(self, model: SpeechModel, features: Features, names: list[str]) -> Tensor:
-        """States (B, T', D) of a batch, read or computed.
+    def states(
+        self, model: SpeechModel, features: Features, names: list[str], *, keep: bool = True
+    ) -> Tensor:
+        """States (B, T', D) of a batch, read or computed; shorter clips are zero-padded.
 
         Args:
             model: In evaluation mode below ``layer`` (nothing there may drop out).
             features: Of the batch.
-            names: One name a clip, unique in the corpus and context.
+            names: One name a clip, unique in the corpora of the key.
+            keep: Whether this context comes again, so that writing it down pays.
         """
-        from safetensors.torch import load_file, save_file
-
         found = []
         for row, name in enumerate(names):
-            path = self.folder / f"{name}-{features.values.shape[-1]}.safetensors"
-            if path.exists():
+            values, pad = features.values[row : row + 1], None
+            length = values.shape[-1]
+            if features.is_pad is not None:
+                # without its padding a clip has the same states in every batch
+                length = int((~features.is_pad[row]).sum())
+                values, pad = values[:, :length], features.is_pad[row : row + 1, :length]
+            path = self.folder / f"{name}-{length}.safetensors"
+            states = self._read(path)
+            if states is None:
+                self.misses += 1
+                one = Features(values, features.input_lens[row : row + 1], pad)
+                states = _compact(model.encoder.lower(one, self.layer)[0])
+                if keep:
+                    self._write(path, states)
+            else:
                 self.hits += 1
-                found.append(load_file(str(path))["states"].float())
-                continue
-            self.misses += 1
-            pad = None if features.is_pad is None else features.is_pad[row : row + 1]
-            one = Features(features.values[row : row + 1], features.input_lens[row : row + 1], pad)
-            states = model.encoder.lower(one, self.layer)[0].half()
-            size = states.numel() * 2
-            if self.bytes + size <= self.limit_bytes:
-                temporary = path.with_suffix(".tmp")
-                save_file({"states": states.contiguous().cpu()}, str(temporary))
-                temporary.rename(path)
-                self.bytes += size
-            found.append(states.float())
-        return torch.stack(found)
+            found.append(states.to(features.values.device).float())
+        return torch.nn.utils.rnn.pad_sequence(found, batch_first=True)
+
+    def _read(self, path: Path) -> Tensor | None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(str(path))["states"]
+        except (OSError, SafetensorError, KeyError):
+            return None  # not there yet, or damaged: computed (again)
+
+    def _write(self, path: Path, states: Tensor) -> None:
+        from safetensors.torch import save
+
+        blob = save({"states": states.contiguous().cpu()})
+        if self.bytes + len(blob) > self.limit_bytes:
+            return
+        # the process in the name: two runs may fill one cache at the same time
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(blob)
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            self.limit_bytes = 0  # the disk is full; a cache is not worth a run
+            return
+        self.bytes += len(blob)
+
+
+def _compact(states: Tensor) -> Tensor:
+    """Half precision where the numbers fit, the same whether they are read or just computed."""
+    half = states.half()
+    return half if bool(torch.isfinite(half).all()) else states.float()

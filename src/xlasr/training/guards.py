@@ -29,11 +29,13 @@ class Guards:
     Args:
         family: ``ctc`` or ``seq2seq``.
         total: Updates of the stage.
+        clip: Norm that gradients are clipped to; one below it is never called exploding.
         rate_scale: Factor on the learning rate; halved by a rollback.
     """
 
     family: str
     total: int
+    clip: float = 0.0
     rate_scale: float = 1.0
     bad_in_row: int = 0
     rollbacks: int = 0
@@ -67,7 +69,7 @@ class Guards:
             self.bad_in_row += 1
             self.tell("not_finite", update, f"loss {loss}, gradient norm {norm}", "step skipped")
             return False
-        if self.counted_norms >= 20 and norm > EXPLODING * self.norm:
+        if self.counted_norms >= 20 and norm > max(self.clip, EXPLODING * self.norm):
             self.bad_in_row += 1
             self.tell(
                 "exploding_gradient",
@@ -103,9 +105,9 @@ class Guards:
         )
         if self.rollbacks > MAX_ROLLBACKS:
             raise TrainingStopped(
-                f"the loss was not finite again after {MAX_ROLLBACKS} rollbacks with a halved "
-                "rate. Look for broken audio (xlasr prepare lists it), lower optim.lr by 10, or "
-                "set optim.precision=float32"
+                f"{NAN_PATIENCE} bad steps in a row again (loss not finite, or gradient exploding) "
+                f"after {MAX_ROLLBACKS} rollbacks that each halved the rate. Look for broken audio "
+                "(xlasr prepare lists it), lower optim.lr by 10, or set optim.precision=float32"
             )
 
     def after_evaluation(
@@ -152,12 +154,15 @@ class Guards:
                     "the best dev checkpoint is kept; SpecAugment, fewer epochs or LoRA may help",
                     once=True,
                 )
-            if update >= 0.5 * self.total and seen[-1]["cer"] > 0.97 * seen[0]["cer"]:
+            # a model that had learnt by its first evaluation still lowers its training loss
+            flat = seen[-1]["cer"] > 0.97 * seen[0]["cer"]
+            flat = flat and seen[-1]["train"] > 0.9 * seen[0]["train"]
+            if update >= 0.5 * self.total and flat:
                 self.tell(
                     "underfitting",
                     update,
                     f"dev CER is {100 * seen[-1]['cer']:.0f} %, no better than at the start "
-                    f"({100 * seen[0]['cer']:.0f} %)",
+                    f"({100 * seen[0]['cer']:.0f} %), and the training loss does not fall either",
                     "train longer, raise optim.lr, or train more of the model",
                     once=True,
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from xlasr.errors import RunError, UsageError
+from xlasr.training.checkpoint import write_text
 from xlasr.training.development import DevResult
 
 
@@ -23,27 +25,49 @@ class Metrics:
         tensorboard: Folder for TensorBoard events, or None.
 
     Raises:
-        ImportError: TensorBoard was asked for and is not installed (``pip install
-            xlasr[tensorboard]``).
+        UsageError: TensorBoard was asked for and is not installed.
     """
 
     def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
         self.path = path
         self.board: Any = None
         if tensorboard is not None:
-            from torch.utils.tensorboard import SummaryWriter
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise UsageError(
+                    "TensorBoard is not installed: pip install 'xlasr[tensorboard]', or go on "
+                    "without it (metrics.jsonl holds the same numbers)"
+                ) from error
 
             self.board = SummaryWriter(str(tensorboard))
 
     def write(self, **row: Any) -> None:
-        """Append a row; ``time`` is seconds since 1970 and never compared."""
-        line = json.dumps({**row, "time": round(time.time(), 3)})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        """Append a row; ``time`` (seconds since 1970, process CPU-seconds) is never compared.
+
+        A number that is not finite becomes null: JSON has no word for it.
+
+        Raises:
+            RunError: The disk is full, or another OS error.
+        """
+        plain = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+        }
+        clock = {"unix": round(time.time(), 3), "cpu_s": round(time.process_time(), 3)}
+        line = json.dumps({**plain, "time": clock})
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise RunError(
+                f"could not write {self.path}: {error}. Checkpoints are intact; make room and go "
+                "on with `xlasr adapt --resume`"
+            ) from error
         if self.board is not None:
             for key, value in row.items():
                 if isinstance(value, float):
                     self.board.add_scalar(f"{row['stage']}/{key}", value, row["update"])
+            self.board.flush()  # the writer's own thread dies with the process, rows unwritten
 
     def rows(self) -> list[dict[str, Any]]:
         """All whole rows (a kill may leave half a last line)."""
@@ -58,11 +82,22 @@ class Metrics:
         return found
 
     def forget_after(self, stage: str, update: int) -> None:
-        """Drop rows of a stage behind an update: they will be written again."""
-        kept = [r for r in self.rows() if r["stage"] != stage or r["update"] <= update]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        """Drop rows of a stage behind an update, and of its result: they are written again."""
+        kept = [
+            row
+            for row in self.rows()
+            if row["stage"] != stage or (row["update"] <= update and "average_of" not in row)
+        ]
+        self._replace(kept)
+
+    def take_over(self, stage: str, other: Metrics, its_name: str) -> None:
+        """Copy the rows of a stage of another run, as this run's stage."""
+        kept = [row for row in self.rows() if row["stage"] != stage]
+        taken = [{**row, "stage": stage} for row in other.rows() if row["stage"] == its_name]
+        self._replace(kept + taken)
+
+    def _replace(self, rows: list[dict[str, Any]]) -> None:
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 class Progress:

@@ -4,46 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xlasr.adaptation.lora import merged_state
 from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainable
 from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text
 from xlasr.config import Recipe, Stage
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
 from xlasr.data.text import normalise
-from xlasr.errors import ConfigError, UsageError
+from xlasr.errors import ConfigError, Interrupted, UsageError, XlasrError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context
 from xlasr.models.hub import Base
-from xlasr.models.run import SpeechModel, from_base, load_model, save_model
+from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.models.tokenizer import CharTokenizer
+from xlasr.training.artefacts import (
+    STAGE_FORMAT,
+    StageRun,
+    check_key,
+    is_finished,
+    read_json,
+    reuse,
+    write_result,
+)
 from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.metrics import Metrics, Progress
 from xlasr.training.sets import TrainingSet, drop_unusable, open_set
 
-STAGE_FORMAT = 1
 FROZEN_CACHE_BYTES = 8 << 30
-
-
-@dataclass
-class StageRun:
-    """Where a stage lives and what it depends on."""
-
-    stage: Stage
-    folder: Path
-    key: str
-    corpora: list[Corpus]
 
 
 def plan_stages(
@@ -52,7 +47,7 @@ def plan_stages(
     """Open every corpus of the recipe and give each stage its folder and content hash.
 
     Raises:
-        ConfigError: Corpora that cannot be opened; all of them.
+        ConfigError: Corpora and files that cannot be used, settings that do not fit; all of them.
     """
     problems: list[str] = []
     planned: list[StageRun] = []
@@ -65,8 +60,9 @@ def plan_stages(
                 continue
             try:
                 corpora.append(Corpus.open(settings.path))
-            except Exception as error:
+            except (XlasrError, OSError) as error:
                 problems.append(f"stage {stage.name!r}: {error}")
+        problems += [f"stage {stage.name!r}: {p}" for p in _problems(recipe, stage, corpora)]
         content = {
             "format": STAGE_FORMAT,
             "stage": stage.model_dump(mode="json", exclude={"name"}),
@@ -78,12 +74,41 @@ def plan_stages(
             "seed": seed,
             "threads": torch.get_num_threads(),
         }
+        if stage.output.extra_text:
+            content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         keys[stage.name] = key
         planned.append(StageRun(stage, folder / "stages" / f"{number}-{stage.name}", key, corpora))
     if problems:
         raise ConfigError(recipe.name, problems)
     return planned
+
+
+def _problems(recipe: Recipe, stage: Stage, corpora: Sequence[Corpus]) -> list[str]:
+    """What would end a stage hours later, found before the first one begins."""
+    found = [f"{c.path} has no train split" for c in corpora if "train" not in c.splits]
+    if len(corpora) == len(stage.data) and "dev" not in corpora[0].splits:
+        found.append(f"{corpora[0].path} has no dev split; the best weights are chosen on it")
+    for path in stage.output.extra_text:
+        try:
+            Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            found.append(f"output.extra_text: cannot read {path} as UTF-8 ({error})")
+    if recipe.family == "seq2seq" and stage.output.mode in ("replace", "extend"):
+        found.append(
+            f"output.mode {stage.output.mode!r} is for ctc; Whisper's bytes spell every letter "
+            "(keep or cut)"
+        )
+    if recipe.family == "ctc" and stage.output.mode == "cut":
+        found.append("output.mode 'cut' is for seq2seq; a CTC alphabet is 'replace' or 'extend'")
+    return found
+
+
+def _file_sha256(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""  # reported by _problems
 
 
 def run_stages(
@@ -100,44 +125,30 @@ def run_stages(
 
     Returns:
         One summary a stage.
+
+    Raises:
+        Interrupted: Ctrl-C.
+        CheckpointError: A stage was begun with other settings, or the disk is full.
+        TrainingStopped: A guard gave up.
     """
     summaries = []
     folders: dict[str, Path] = {}
     for run in planned:
-        if not _finished(run) and not _reuse(run, progress):
-            _run_stage(recipe, base, run, folders, seed, metrics, progress)
+        check_key(run)
+        if not is_finished(run) and not reuse(run, metrics, progress):
+            try:
+                _run_stage(recipe, base, run, folders, seed, metrics, progress)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    "stopped at once; what came after the last checkpoint is computed again. "
+                    f"Go on with: xlasr adapt --resume {folder}"
+                ) from None
         folders[run.stage.name] = run.folder
-        summaries.append(json.loads((run.folder / "summary.json").read_text(encoding="utf-8")))
+        summaries.append(read_json(run.folder / "summary.json"))
     link = folder / "model"
     if not link.exists():
         link.symlink_to((planned[-1].folder / "model").relative_to(folder))
     return summaries
-
-
-def _finished(run: StageRun) -> bool:
-    path = run.folder / "artefact.json"
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["key"] == run.key
-
-
-def _known(key: str) -> Path:
-    return cache_dir() / "stages" / f"{key}.json"
-
-
-def _reuse(run: StageRun, progress: Progress) -> bool:
-    """Copy the result of an equal stage of an earlier run, if it still lies where it was."""
-    pointer = _known(run.key)
-    if not pointer.exists():
-        return False
-    source = Path(json.loads(pointer.read_text(encoding="utf-8"))["folder"])
-    other = StageRun(run.stage, source, run.key, run.corpora)
-    if source == run.folder or not _finished(other) or not (source / "model").is_dir():
-        return False
-    run.folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source / "model", run.folder / "model", dirs_exist_ok=True)
-    for name in ("summary.json", "artefact.json"):
-        shutil.copyfile(source / name, run.folder / name)
-    progress.note(f"{run.stage.name}: already computed in {source.parent.parent.name}, reused")
-    return True
 
 
 def build_model(
@@ -187,17 +198,15 @@ def _run_stage(
     progress: Progress,
 ) -> None:
     stage = run.stage
-    run.folder.mkdir(parents=True, exist_ok=True)
     form = stage.output.text
     sets = [
         open_set(corpus.split("train"), form, settings.minutes)
         for corpus, settings in zip(run.corpora, stage.data, strict=True)
     ]
     model = build_model(recipe, base, run, folders, sets, seed)
-    slowest = min(stage.augment.speed)
-    sets = [drop_unusable(data, model, slowest) for data in sets]
-    dev_set = drop_unusable(open_set(run.corpora[0].split("dev"), form), model, 1.0)
-    unseen = model.tokenizer.unknown(dev_set.texts())
+    letters = Counter(c for data in sets for text in data.texts() for c in text)
+    sets = [drop_unusable(data, model, stage.augment.speed) for data in sets]
+    dev_set = drop_unusable(open_set(run.corpora[0].split("dev"), form), model)
     torch.manual_seed(seed)
     trainable = make_trainable(model, stage.train)
     cache = _cache_for(model, trainable, stage, base, run)
@@ -214,28 +223,66 @@ def _run_stage(
         progress=progress,
         cache=cache,
     )
-    if unseen:
-        trainer.guards.tell(
-            "unseen_letters",
-            0,
-            "dev has letters that training never saw: "
-            + ", ".join(f"{c!r} x{n}" for c, n in unseen.items()),
-            "they count as errors; check the transcripts (NFC, look-alikes)",
-        )
-    for data in sets:
+    _tell(trainer, model, letters, dev_set, run)
+    for name, data in [
+        *((f"train of {c.path.name}", d) for c, d in zip(run.corpora, sets, strict=True)),
+        ("dev", dev_set),
+    ]:
         for why, count in data.left_out.items():
-            progress.note(f"{stage.name}: left out {count} clips of train: {why}")
+            progress.note(f"{stage.name}: left out {count} clips of {name}: {why}")
     summary = trainer.run()
     chosen = trainer.load_result()
     summary.update(
         result=chosen,
+        guards=trainer.guards.counts,
+        dev_left_out=dev_set.left_out,
         dev_cer=trainer.state.best_cer,
         trainable_parameters=count_trainable(model),
         parameters=sum(p.numel() for p in model.parameters()),
         train_minutes=round(float(sum(s.durations_s.sum() for s in sets)) / 60, 1),
         train_clips=sum(len(s.rows) for s in sets),
     )
-    _write_result(model, run, base, folders, summary)
+    configs = base.folder if stage.init == "base" else folders[stage.init] / "model"
+    write_result(run, model, configs, summary)
+
+
+def _tell(
+    trainer: Trainer,
+    model: SpeechModel,
+    letters: Mapping[str, int],
+    dev_set: TrainingSet,
+    run: StageRun,
+) -> None:
+    """Record what the data and the settings already say, before the first update."""
+    tell = trainer.guards.tell
+    alphabet = model.tokenizer.symbols if isinstance(model, CTCModel) else []
+    lacking = [f"{c!r} x{n}" for c, n in letters.items() if alphabet and c not in alphabet]
+    if lacking:
+        tell(
+            "letters_left_out",
+            0,
+            f"training transcripts have letters that the head lacks: {', '.join(lacking)}",
+            "they are not learnt; set output.mode to extend or replace",
+        )
+    seen = {*letters, *alphabet}
+    in_dev = Counter(c for text in dev_set.texts() for c in text if c not in seen)
+    unseen = [f"{c!r} (dev, x{n})" for c, n in in_dev.most_common()]
+    if test := run.corpora[0].card.splits.get("test"):
+        unseen += [f"{c!r} (test)" for c in test.unseen if c not in seen]
+    if unseen:
+        tell(
+            "unseen_letters",
+            0,
+            f"dev or test has letters that training never saw: {', '.join(unseen)}",
+            "they count as errors; check the transcripts (NFC, look-alikes)",
+        )
+    if run.stage.augment.spec is not None and not model.encoder.max_positions:
+        tell(
+            "augment_not_applied",
+            0,
+            "augment.spec masks log-mel frames, and this base takes none from xlasr",
+            "trained without it; speed and noise are applied",
+        )
 
 
 def _cache_for(
@@ -254,35 +301,9 @@ def _cache_for(
         "layer": layer,
         "precision": stage.optim.precision,
         "corpora": [c.sha256 for c in run.corpora],
-        "minutes": [d.minutes for d in stage.data],
+        "threads": torch.get_num_threads(),
     }
     return FrozenCache(cache_dir() / "frozen", key, layer, FROZEN_CACHE_BYTES)
-
-
-def _write_result(
-    model: SpeechModel,
-    run: StageRun,
-    base: Base,
-    folders: dict[str, Path],
-    summary: dict[str, Any],
-) -> None:
-    """Write model, summary and key; the key comes last and makes the stage finished."""
-    temporary = run.folder / ".tmp-model"
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir()
-    configs = base.folder if run.stage.init == "base" else folders[run.stage.init] / "model"
-    state = merged_state(model) if model.adapter is not None else None
-    save_model(model, temporary, configs, state)
-    final = run.folder / "model"
-    if final.exists():
-        shutil.rmtree(final)
-    os.rename(temporary, final)
-    (run.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    (run.folder / "artefact.json").write_text(json.dumps({"key": run.key}), encoding="utf-8")
-    pointer = _known(run.key)
-    pointer.parent.mkdir(parents=True, exist_ok=True)
-    pointer.write_text(json.dumps({"folder": str(run.folder.resolve())}), encoding="utf-8")
 
 
 def check_family(recipe: Recipe, base: Base) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,13 +62,16 @@ def open_set(split: Split, form: str, minutes: float | None = None) -> TrainingS
     return TrainingSet(split, rows, form, {})
 
 
-def drop_unusable(data: TrainingSet, model: SpeechModel, slowest: float) -> TrainingSet:
+def drop_unusable(
+    data: TrainingSet, model: SpeechModel, speeds: Sequence[float] = (1.0,)
+) -> TrainingSet:
     """Leave out clips the model cannot be trained on, with counts.
 
     Args:
         data: Of one split.
         model: With its final tokenizer.
-        slowest: Lowest speed factor; it makes clips longest.
+        speeds: Factors of the speed perturbation: the lowest makes clips longest, the highest
+            leaves the fewest frames.
 
     Raises:
         DataError: Nothing is left.
@@ -76,18 +79,22 @@ def drop_unusable(data: TrainingSet, model: SpeechModel, slowest: float) -> Trai
     import torch
 
     encoder = model.encoder
-    longest_s = encoder.max_samples / 16_000
+    longest_s = encoder.max_samples / 16_000 * min(speeds)
+    slowed = "" if min(speeds) == 1.0 else f" (at speed {min(speeds):g})"
 
     def reason(text: str, duration_s: float) -> str | None:
-        if duration_s / slowest > longest_s:
-            return f"longer than {longest_s:.0f} s"
+        if duration_s > longest_s:
+            return f"longer than {longest_s:.4g} s{slowed}"
         ids = model.tokenizer.encode(text)
-        if not ids:
+        if not text.strip():  # Whisper spells even this, as a space
             return "no text left after normalisation"
+        if not ids:
+            return "no letter of the text is in the alphabet"
         if isinstance(model, WhisperModel):
             room = model.max_tokens - len(model.tokenizer.prompt) - 1
             return f"more than {room} tokens" if len(ids) > room else None
-        frames = int(encoder.out_lens(torch.tensor([int(duration_s * 16_000 / 1.2)]))[0])
+        shortest = round(duration_s / max(speeds) * 16_000)
+        frames = int(encoder.out_lens(torch.tensor([shortest]))[0])
         if frames < 1 or min_frames(ids) > frames:
             return "more symbols than frames (CTC has no alignment)"
         return None
@@ -136,7 +143,8 @@ def bucket_function(model: SpeechModel) -> Callable[[Floats], Ints]:
         if encoder.max_positions is not None:
             return np.full(len(samples), encoder.max_positions, dtype=np.int64)
         if encoder.equal_lengths_only:
-            return samples
+            # exactly one length in a batch
+            return np.rint(durations_s * 16_000).astype(np.int64)
         # a length bucket of half a second; the encoder masks what is padded
         return np.asarray(-(-samples // 8000) * 25, dtype=np.int64)
 

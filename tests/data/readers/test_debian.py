@@ -26,7 +26,9 @@ class FakeApt:
         self.log = folder / "log"
         for path in (self.store, self.bin):
             path.mkdir()
-        self.script("apt-get", f'cp {self.store}/"$2"_*.deb . || {{ echo "E: no $2" >&2; exit 100; }}')
+        self.script(
+            "apt-get", f'cp {self.store}/"$2"_*.deb . || {{ echo "E: no $2" >&2; exit 100; }}'
+        )
         self.script("apt-cache", f'cat {self.store}/"$2".show')
 
     def script(self, name: str, body: str) -> None:
@@ -126,7 +128,11 @@ def test_root_refreshes_the_lists_by_itself(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     said: list[str] = []
     debian.fetch("speech", say=said.append)
-    assert apt.calls()[:3] == ["apt-get download speech", "apt-get update", "apt-get download speech"]
+    assert apt.calls()[:3] == [
+        "apt-get download speech",
+        "apt-get update",
+        "apt-get download speech",
+    ]
     assert any("updating the package lists" in line for line in said)
 
 

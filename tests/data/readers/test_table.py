@@ -134,7 +134,12 @@ def test_duplicate_ids_name_both_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "columns", "options", "message"),
     [
-        ("path,words2\na.wav,A\n", {}, {}, r"which column is text.*'path', 'words2'.*--column text"),
+        (
+            "path,words2\na.wav,A\n",
+            {},
+            {},
+            r"which column is text.*'path', 'words2'.*--column text",
+        ),
         ("x,y\na.wav,A\n", {}, {}, "which is text"),
         ("path,text\na.wav,A\n", {"text": "txt"}, {}, r"no column 'txt'. Did you mean 'text'"),
         ("path,text,text\na.wav,A,B\n", {}, {}, "columns with the same name: 'text'"),
@@ -161,7 +166,7 @@ def test_tables_that_cannot_be_read(
 
 def test_wrong_options_are_usage_errors(tmp_path: Path) -> None:
     path = write(tmp_path, "path,text\na.wav,A\n")
-    with pytest.raises(UsageError, match="unknown field 'txt'.*Did you mean 'text'"):
+    with pytest.raises(UsageError, match=r"unknown field 'txt'.*Did you mean 'text'"):
         run(path, {"txt": "text"})
     with pytest.raises(UsageError, match="give one character"):
         run(path, delimiter="::")

@@ -1,0 +1,187 @@
+"""Results on the terminal: base and adapted side by side, and what a run cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xlasr.reporting.comparison import Comparison, compare
+from xlasr.reporting.formatting import duration, p_value, per_cent, short, span, whole
+from xlasr.reporting.lines import lines, unspaced
+from xlasr.scoring import Op, Score, UtteranceScore
+
+if TYPE_CHECKING:
+    from xlasr.reporting.evaluate import Evaluation
+
+_STYLES = {"hit": "", "substitution": "yellow", "deletion": "red strike", "insertion": "cyan"}
+
+
+def score_table(
+    base: Score | None,
+    adapted: Score,
+    base_raw: Score | None = None,
+    adapted_raw: Score | None = None,
+    title: str | None = None,
+) -> Table:
+    """Return a table of base against adapted: rates, intervals, counts, paired test.
+
+    Args:
+        base: Headline score of the base; None leaves the comparison out.
+        adapted: Headline score of the adapted model.
+        base_raw: The base's score of the text as written.
+        adapted_raw: The adapted model's.
+        title: Above the table.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("measure", "model"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("rate", "95 % interval", "S", "D", "I", "N"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("against base")
+    for row in compare(base, adapted, base_raw, adapted_raw):
+        if row.base is not None:
+            _add(table, row, "base")
+        _add(table, row, "adapted")
+        table.add_section()
+    return table
+
+
+def _add(table: Table, row: Comparison, side: str) -> None:
+    shown = row.adapted if side == "adapted" or row.base is None else row.base
+    first = side == "base" or row.base is None
+    counts = shown.counts
+    table.add_row(
+        row.name if first else "",
+        side,
+        Text(per_cent(counts.rate), style="bold" if side == "adapted" else ""),
+        span(shown.interval),
+        whole(counts.substitutions),
+        whole(counts.deletions),
+        whole(counts.insertions),
+        whole(counts.reference),
+        verdict(row) if side == "adapted" else "",
+    )
+
+
+def verdict(row: Comparison) -> str:
+    """Return what the paired test says: "73.0 % fewer errors (72 to 75), p < 0.001"."""
+    test = row.paired
+    if test is None:
+        return ""
+    if test.difference == 0:
+        return f"the same, {p_value(test.p_value)}"
+    if test.relative_reduction != test.relative_reduction:
+        change = f"{per_cent(abs(test.difference))} {'fewer' if test.difference < 0 else 'more'}"
+        return f"{change} (absolute), {p_value(test.p_value)}"
+    ends = (test.relative_low, test.relative_high)
+    if test.relative_reduction < 0:
+        ends = (-ends[1], -ends[0])
+    word = "fewer" if test.relative_reduction > 0 else "more"
+    share = per_cent(abs(test.relative_reduction))
+    return f"{share} {word} errors ({span(ends)}), {p_value(test.p_value)}"
+
+
+def show_evaluation(console: Console, evaluation: Evaluation, lines: int = 5) -> None:
+    """Print a split's scores, its worst and best lines, and what a person should know.
+
+    Args:
+        console: Where to.
+        evaluation: Of ``evaluate_model``.
+        lines: Worst and best lines shown; 0 is none.
+    """
+    adapted = evaluation.adapted
+    groups = len(adapted.per_group("cer")[0])
+    console.print(
+        score_table(
+            evaluation.base,
+            adapted,
+            evaluation.base_raw,
+            evaluation.adapted_raw,
+            title=f"{evaluation.split}: {whole(len(adapted.utterances))} utterances, "
+            f"{whole(groups)} groups",
+        )
+    )
+    if evaluation.loops or evaluation.empty:
+        console.print(
+            f"{evaluation.loops} hypotheses repeated themselves and were cut; "
+            f"{evaluation.empty} are empty",
+            highlight=False,
+        )
+    for event in evaluation.events:
+        text = Text(f"{event['guard']}: ", style="bold red")
+        text.append(f"{event['message']}; {event['action']}", style="not bold default")
+        console.print(text)
+    if lines > 0:
+        _show_lines(console, "worst lines", adapted.worst(lines), evaluation)
+        _show_lines(console, "best lines", adapted.best(lines), evaluation)
+        console.print(Text("[-missing] [+too much] [heard|said]", style="dim"), highlight=False)
+
+
+def _show_lines(
+    console: Console, title: str, chosen: list[UtteranceScore], evaluation: Evaluation
+) -> None:
+    console.print(Text(f"\n{title}", style="bold"))
+    metric = "cer" if unspaced(evaluation.adapted) else "wer"
+    for line in lines(chosen, evaluation.base, "cer" if metric == "cer" else "wer"):
+        head = Text(f"{per_cent(line.utterance.cer):>8} CER  ", style="bold")
+        head.append(line.utterance.id, style="dim")
+        console.print(head)
+        console.print(marked(line.ops, "" if metric == "cer" else " "), soft_wrap=True)
+
+
+def marked(ops: list[Op], space: str = " ") -> Text:
+    """Return an alignment as one coloured line that also reads without colours.
+
+    A substitution is ``[heard|said]``, a deletion ``[-missing]``, an insertion ``[+too much]``.
+    """
+    text = Text("   ")
+    for op in ops:
+        shown = {
+            "hit": op.ref,
+            "substitution": f"[{op.hyp}|{op.ref}]",
+            "deletion": f"[-{op.ref}]",
+            "insertion": f"[+{op.hyp}]",
+        }[op.kind]
+        text.append(shown, style=_STYLES[op.kind])
+        text.append(space)
+    return text
+
+
+def show_run(console: Console, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Print a finished run: its stages, what was trained, what guards did, what it cost.
+
+    Args:
+        console: Where to.
+        folder: Of the run.
+        facts: Its ``run.json``.
+    """
+    table = Table(title=Text(f"run {folder}", style="bold"), title_justify="left")
+    table.add_column("stage", no_wrap=True)
+    for heading in ("updates", "audio", "trained", "of", "best at", "dev CER"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("guards")
+    for stage in facts.get("stages", []):
+        guards = ", ".join(f"{name} x{count}" for name, count in stage.get("guards", {}).items())
+        cer = stage.get("dev_cer")
+        table.add_row(
+            Text(str(stage.get("stage", ""))),
+            whole(stage.get("updates", 0)),
+            duration(stage.get("audio_s", 0.0)),
+            short(stage.get("trainable_parameters", 0)),
+            short(stage.get("parameters", 0)),
+            whole(stage.get("best_update", 0)),
+            "" if cer is None else per_cent(cer),
+            Text(guards or "none"),
+        )
+    console.print(table)
+    if cost := facts.get("cost"):
+        console.print(
+            f"cost: {duration(cost.get('wall_s', 0.0))}, {duration(cost.get('cpu_s', 0.0))} of "
+            f"CPU, at most {whole(cost.get('peak_memory_mb', 0))} MB of memory",
+            highlight=False,
+        )

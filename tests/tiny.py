@@ -1,0 +1,190 @@
+"""Tiny random models of every kind, made with the real transformers classes."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Clip = NDArray[np.float32]
+
+# Words on which the tiny byte-level BPE is trained: a language of its own.
+WORDS = "ahoj rybo kde jsi potápěč řekni žižka loď plave tady voda moře kapitán jed jde jen jenom"
+KINDS = ("wav2vec2", "wav2vec2-post", "hubert", "wavlm", "w2v-bert")
+GROUP_NORM = ("wav2vec2-group", "hubert-group")
+
+
+def clip(seconds: float, seed: int = 0) -> Clip:
+    """Noise with a melody: no two frames alike."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * 16_000)) / 16_000
+    voice = np.sin(2 * np.pi * (200 + 90 * seed + 60 * np.sin(5 * t)) * t)
+    samples = 0.3 * voice + 0.1 * rng.standard_normal(len(t))
+    return samples.astype(np.float32)
+
+
+@functools.cache
+def tokenizer_json(multilingual: bool = False) -> str:
+    """A complete Whisper ``tokenizer.json``, trained on ``WORDS``."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+    specials = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|translate|>"]
+    specials += ["<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"]
+    specials += ["<|notimestamps|>"]
+    bpe = tokenizers.Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # every word three times, so that whole words become pieces
+    bpe.train_from_iterator([" " + w for w in WORDS.split() for _ in range(3)], trainer)
+    spec = json.loads(bpe.to_str())
+    pieces = sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get)
+    spec["model"]["vocab"] = {piece: i for i, piece in enumerate(pieces)}
+    end = len(pieces)
+    # as in OpenAI's English files, the end token is also listed among the pieces
+    spec["model"]["vocab"]["<|endoftext|>"] = end
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    spec["added_tokens"] = [
+        {"id": end + i, "content": token, **flags, "special": True}
+        for i, token in enumerate(specials)
+    ]
+    ids = {token: end + i for i, token in enumerate(specials)}
+    prompt = ["<|startoftranscript|>", "<|notimestamps|>"]
+    if multilingual:
+        prompt[1:1] = ["<|en|>", "<|transcribe|>"]
+    bpe = tokenizers.Tokenizer.from_str(json.dumps(spec))
+    bpe.post_processor = processors.TemplateProcessing(
+        single=" ".join(prompt) + " $A <|endoftext|>",
+        pair=" ".join(prompt) + " $A $B:1 <|endoftext|>:1",
+        special_tokens=[(token, ids[token]) for token in [*prompt, "<|endoftext|>"]],
+    )
+    return bpe.to_str()
+
+
+def whisper_dir(
+    folder: Path,
+    *,
+    multilingual: bool = False,
+    timestamps: int = 0,
+    max_positions: int = 1500,
+    seed: int = 0,
+) -> Path:
+    """A Whisper directory: random weights, its own tokenizer, complete configs."""
+    import torch
+    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+
+    from xlasr.models.whisper_ct2 import english_config
+
+    spec = json.loads(tokenizer_json(multilingual))
+    ids = {token["content"]: token["id"] for token in spec["added_tokens"]}
+    end = ids["<|endoftext|>"]
+    n_vocab = ids["<|notimestamps|>"] + 1 + timestamps
+    torch.manual_seed(seed)
+    config = WhisperConfig(
+        vocab_size=n_vocab,
+        d_model=32,
+        num_mel_bins=80,
+        encoder_layers=3,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=40,
+        max_source_positions=max_positions,
+        max_target_positions=40,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=end + 1,
+        dropout=0.0,
+    )
+    model = WhisperForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_positions" not in name and parameter.ndim > 1:
+                parameter.normal_(std=0.25)
+            elif name.endswith("bias"):
+                parameter.normal_(std=0.1)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    sizes = config.to_dict() | {"vocab_size": n_vocab}
+    ct2 = {"suppress_ids": [1, 2, ids["<|translate|>"]], "suppress_ids_begin": [220, end]}
+    files = english_config(sizes, ct2 | {"alignment_heads": [[1, 0]]}, spec["added_tokens"])
+    generation = files["generation_config.json"] | {"max_length": 40}
+    if multilingual:
+        generation |= {
+            "is_multilingual": True,
+            "lang_to_id": {t: ids[t] for t in ("<|en|>", "<|de|>")},
+            "task_to_id": {t: ids[f"<|{t}|>"] for t in ("transcribe", "translate")},
+        }
+    GenerationConfig(**generation).save_pretrained(folder)
+    for name in ("tokenizer_config.json", "preprocessor_config.json"):
+        (folder / name).write_text(json.dumps(files[name]), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer_json(multilingual), encoding="utf-8")
+    return folder
+
+
+def speech_config(kind: str, **changes: Any) -> Any:
+    """Config of a tiny self-supervised encoder: one of ``KINDS`` or ``GROUP_NORM``."""
+    import transformers
+
+    common: dict[str, Any] = {
+        "vocab_size": 8,
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 2,
+        "layerdrop": 0.1,
+        "hidden_dropout": 0.1,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "feat_proj_dropout": 0.0,
+    }
+    if kind == "w2v-bert":
+        common |= {"conv_depthwise_kernel_size": 5, "left_max_position_embeddings": 8}
+        common |= {"right_max_position_embeddings": 4, "output_hidden_size": 32}
+        return transformers.Wav2Vec2BertConfig(**common | changes)
+    group = kind.endswith("-group")
+    common |= {
+        "conv_dim": (16,) * 7,
+        "feat_extract_norm": "group" if group else "layer",
+        "conv_bias": not group,
+        "do_stable_layer_norm": not group and not kind.endswith("-post"),
+    }
+    name = {"wav2vec2": "Wav2Vec2Config", "hubert": "HubertConfig", "wavlm": "WavLMConfig"}
+    return getattr(transformers, name[kind.split("-")[0]])(**common | changes)
+
+
+def speech_dir(folder: Path, kind: str, *, seed: int = 0, **changes: Any) -> Path:
+    """A directory of a tiny self-supervised encoder and its feature extractor."""
+    import torch
+    from transformers import AutoModel, SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
+
+    torch.manual_seed(seed)
+    config = speech_config(kind, **changes)
+    model = AutoModel.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and "pos_conv" not in name and "conv_layers" not in name:
+                parameter.normal_(std=0.2)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    if kind == "w2v-bert":
+        SeamlessM4TFeatureExtractor(feature_size=80, stride=2).save_pretrained(folder)
+    else:
+        masked = not kind.endswith("-group")
+        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked).save_pretrained(
+            folder
+        )
+    return folder
