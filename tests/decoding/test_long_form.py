@@ -120,6 +120,19 @@ def test_too_long_speech_is_cut_at_its_quietest_place() -> None:
     assert sum(len(s.samples) for s in found) == len(samples)
 
 
+@pytest.mark.parametrize(("talk", "pause"), [(60, 17), (72, 5)])
+def test_too_long_speech_that_pauses_just_then_ends_there(talk: int, pause: int) -> None:
+    # at most 75 frames without padding; the pause alone is too short to cut
+    cutting = Cutting(max_segment_s=3.0, min_silence_s=0.8, pad_s=0.3)
+    length = FRAME / RATE
+    samples = np.concatenate(
+        [noise(talk * length, 0.1), noise(pause * length, 1e-4), noise(30 * length, 0.1)]
+    )
+    first, second = segments([samples], cutting, detector=loud)
+    assert first.end_s == pytest.approx(min(talk * length + 0.3, 75 * length))
+    assert second.start_s == pytest.approx(max(first.end_s, (talk + pause) * length - 0.3))
+
+
 def test_hysteresis() -> None:
     def pretend(values: list[float]) -> list[tuple[float, float]]:
         def detector(frames: Samples) -> Samples:
