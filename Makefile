@@ -2,7 +2,6 @@
 PYTHON ?= python3
 # For a machine without an NVIDIA GPU, point pip at PyTorch's CPU builds (CONTRIBUTING.md).
 TORCH := torch==2.13.0
-SILERO := silero-vad==6.2.3
 PYTEST_FLAGS ?=
 
 VENV := .venv
@@ -18,13 +17,12 @@ help: ## list what there is
 
 setup: $(STAMP) ## make .venv with everything (once)
 
-# torch first, and silero-vad without its dependencies: it would bring torchaudio, which breaks
-# transformers' Whisper beside a CPU-only torch.
+# torch first and pinned: left to the others, pip may take a build with gigabytes of CUDA. torchaudio
+# must not come in: beside a CPU-only torch it fails to load and takes transformers' Whisper along.
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "xlasr needs Python 3.10 or later; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt $(TORCH)
-	$(PIP) install --quiet --no-deps $(SILERO)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torchaudio") and "torchaudio is in $(VENV) and breaks Whisper; remove $(VENV) and run make setup again")'
 	@touch $@

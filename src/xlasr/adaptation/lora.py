@@ -5,6 +5,7 @@ Source: Hu et al. 2021 (LoRA, arXiv 2106.09685).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -16,23 +17,27 @@ from xlasr.models.seq2seq import WhisperModel
 
 
 def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
-    """Inject LoRA into the linear layers whose last name is in ``settings.targets``.
+    """Inject LoRA into the linear layers whose name is, or ends with, one of the targets.
 
     The output is unchanged until the first update (B starts at zero).
 
     Raises:
-        UsageError: No linear layer has such a name.
+        UsageError: No linear layer has such a name, or LoRA would have no effect there.
     """
     import torch
     from peft import LoraConfig, get_peft_model
 
     target: Any = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
     linear = [n for n, m in target.named_modules() if isinstance(m, torch.nn.Linear)]
-    known = sorted({n.rsplit(".", 1)[-1] for n in linear})
-    missing = [t for t in settings.targets if t not in known]
-    if missing:
+    deaf = [n for n in linear if _is_deaf(n, target.config.model_type)]
+    missing = [t for t in settings.targets if not _matches(t, linear)]
+    useless = [t for t in settings.targets if _matches(t, deaf)]
+    if missing or useless:
+        known = sorted({n.rsplit(".", 1)[-1] for n in linear if n not in deaf})
         raise UsageError(
-            f"LoRA targets {missing} match no linear layer; this model has {', '.join(known)}"
+            (f"LoRA targets {missing} match no linear layer; " if missing else "")
+            + (f"LoRA would have no effect on {useless}; " if useless else "")
+            + f"this model has {', '.join(known)}"
         )
     config = LoraConfig(
         r=settings.r,
@@ -44,6 +49,17 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
     # get_peft_model changes the modules in place and keeps a handle that can save the adapter;
     # it is stored past nn.Module's bookkeeping so that no parameter is listed twice
     object.__setattr__(model, "adapter", get_peft_model(target, config))
+
+
+def _matches(target: str, names: Sequence[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for name in names)
+
+
+def _is_deaf(name: str, model_type: str) -> bool:
+    """Whether a layer's own forward is never called, or its weights are another layer's too."""
+    if model_type == "wavlm":  # hands the matrices of its attention to one fused function
+        return name.rsplit(".", 1)[-1] in ("q_proj", "k_proj", "v_proj", "out_proj")
+    return name == "proj_out"  # Whisper's embedding
 
 
 def merged_state(model: SpeechModel) -> dict[str, Tensor]:

@@ -72,10 +72,12 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
         "lora": 0,
     }[settings.part]
     layer_of = _layer_numbers(model)
+    positions = getattr(model.encoder.hf, "embed_positions", None)
+    fixed = None if positions is None else positions.weight
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
-        if name.endswith("encoder.embed_positions.weight"):  # sinusoids
+        if parameter is fixed or name.endswith("masked_spec_embed"):  # sinusoids; never used
             trained = False
         elif settings.part == "lora":
             trained = "lora_" in name or (model.family == "ctc" and layer is None)
@@ -98,17 +100,22 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
 def _layer_numbers(model: SpeechModel) -> Callable[[str], int | None]:
     """Return a function from a parameter's name to its encoder layer; None is the head."""
     n_layers = model.encoder.n_layers
+    if model.family == "seq2seq":
+        prefix, layers = "hf.model.encoder.", ""
+    else:
+        prefix, layers = "encoder.hf.", "" if hasattr(model.encoder.hf, "layers") else "encoder."
+    # wav2vec 2.0 kinds without "stable" norms have this norm before the first layer
+    norm_closes = getattr(model.encoder.hf.config, "do_stable_layer_norm", True)
 
     def number(name: str) -> int | None:
-        parts = name.split(".")
-        if "encoder" not in parts or (model.family == "ctc" and parts[0] == "head"):
+        if not name.startswith(prefix):
             return None
-        if model.family == "seq2seq" and "decoder" in parts[: parts.index("encoder") + 1]:
-            return None
-        if "layers" in parts:
-            return int(parts[parts.index("layers") + 1])
-        last_norm = ("layer_norm" in parts) and "feature_projection" not in parts
-        return n_layers if last_norm else -1
+        inner = name.removeprefix(prefix)
+        if inner.startswith(f"{layers}layers."):
+            return int(inner.removeprefix(f"{layers}layers.").split(".")[0])
+        if inner.startswith(("adapter.", "intermediate_ffn.")):
+            return n_layers
+        return n_layers if inner.startswith(f"{layers}layer_norm.") and norm_closes else -1
 
     return number
 

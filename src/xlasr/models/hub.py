@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from xlasr.errors import BaseError, HubUnreachable, UnknownName
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
 
+NEVER_USED = ("masked_spec_embed", "proj_out.weight")  # xlasr masks by itself; tied
 SELF_SUPERVISED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")
 
 
@@ -80,9 +82,10 @@ def find_base(name: str) -> Base:
             f"{folder} has no .safetensors. xlasr reads no pickle; convert it once where you "
             "trust it: model.save_pretrained(directory, safe_serialization=True)"
         )
-    import json
-
-    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BaseError(f"{folder}/config.json names no model_type; is it damaged?") from error
     known = ("whisper", *SELF_SUPERVISED)
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
@@ -91,16 +94,23 @@ def find_base(name: str) -> Base:
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
+    except HFValidationError:
+        raise UnknownName("base (neither a directory nor a hub id)", name, BUILT_IN) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise HubUnreachable(
-            f"the hub did not give {name!r} ({type(error).__name__}), and no copy of it is in the "
-            f"local cache. Here without a network: {', '.join(BUILT_IN)}, or any directory made "
-            "by save_pretrained on a machine that has one (copy it and pass its path)"
+            f"the hub did not give {name!r} ({type(error).__name__}), no copy of it is in the "
+            "local cache, and no directory is called so. Here without a network: "
+            f"{', '.join(BUILT_IN)}, or any directory made by save_pretrained on a machine that "
+            "has one (copy it and pass its path)"
         ) from error
 
 
@@ -110,13 +120,14 @@ def whisper_encoder(hf_encoder: Any, context: Context | None) -> WhisperSpeechEn
 
 
 def load_whisper(folder: Path) -> Any:
-    """Load ``WhisperForConditionalGeneration`` in float32."""
-    import torch
+    """Load ``WhisperForConditionalGeneration`` in float32.
+
+    Raises:
+        BaseError: Weights are damaged, missing or left over.
+    """
     from transformers import WhisperForConditionalGeneration
 
-    return _quietly(
-        lambda: WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    )
+    return _pretrained(WhisperForConditionalGeneration, folder)
 
 
 def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEncoder:
@@ -125,6 +136,9 @@ def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEn
     Args:
         folder: transformers directory.
         weights: False builds the architecture only (its weights come from a checkpoint).
+
+    Raises:
+        BaseError: Weights are damaged or missing, or there is no feature extractor.
     """
     import torch
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
@@ -132,38 +146,61 @@ def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEn
     config = AutoConfig.from_pretrained(folder)
     config.apply_spec_augment = False  # masking is xlasr's, so that it can be reproduced
     config.layerdrop = 0.0  # a dropped layer would make frozen caching and exact resume lie
-    model = _quietly(
-        lambda: (
-            AutoModel.from_pretrained(folder, config=config, dtype=torch.float32)
-            if weights
-            else AutoModel.from_config(config)
-        )
-    )
-    return SelfSupervisedEncoder(model, AutoFeatureExtractor.from_pretrained(folder))
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise BaseError(
+            f"{folder} has no usable preprocessor_config.json; save it there with "
+            "AutoFeatureExtractor.from_pretrained(ID).save_pretrained(directory)"
+        ) from error
+    if weights:
+        model = _pretrained(AutoModel, folder, config=config)
+    else:
+        model = AutoModel.from_config(config, dtype=torch.float32)
+    return SelfSupervisedEncoder(model, extractor)
 
 
-def _quietly(load: Any) -> Any:
-    """Call ``load`` without transformers' own progress bars between ours."""
+def _pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+    """Load in float32, without transformers' own output, and refuse weights made up at random."""
+    import torch
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
+    verbosity = logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
-        return load()
+        model, found = kind.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise BaseError(f"the weights in {folder} cannot be loaded: {error}") from error
     finally:
+        logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
+    missing = sorted(k for k in found["missing_keys"] if not k.endswith(NEVER_USED))
+    if missing:
+        raise BaseError(
+            f"{folder} lacks {len(missing)} weights of a {model.config.model_type!r} model, for "
+            f"example {', '.join(missing[:3])}; is the download complete, and is it a base rather "
+            "than a head, an adapter or a run with a CTC head?"
+        )
+    return model
 
 
 def base_files(folder: Path) -> Sequence[Path]:
-    """Config and tokenizer files that a saved model needs beside its weights."""
+    """Config files that a saved model needs beside its weights and its tokenizer.
+
+    ``vocab.json``, ``merges.txt`` and ``added_tokens.json`` are left behind: ``tokenizer.json`` is
+    complete, and after a cut of the vocabulary their ids would be others.
+    """
     wanted = (
         "config.json",
         "generation_config.json",
         "preprocessor_config.json",
+        "processor_config.json",
         "tokenizer_config.json",
         "special_tokens_map.json",
-        "added_tokens.json",
         "normalizer.json",
-        "vocab.json",
-        "merges.txt",
     )
     return [folder / name for name in wanted if (folder / name).exists()]

@@ -99,6 +99,11 @@ def save_model(
 
     for path in base_files(base_folder):
         shutil.copyfile(path, folder / path.name)
+    settings = folder / "tokenizer_config.json"
+    if settings.exists():  # ids of special tokens are in tokenizer.json, where a cut changes them
+        content = json.loads(settings.read_text(encoding="utf-8"))
+        content.pop("added_tokens_decoder", None)
+        settings.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     if model.adapter is not None:
         model.adapter.save_pretrained(folder / "adapter")
     if state is None:
@@ -129,13 +134,18 @@ def load_model(folder: Path) -> SpeechModel:
     Raises:
         RunError: No model there, a newer format, or weights that do not fit.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / "xlasr.json"
     if not path.exists():
         raise RunError(f"{folder} holds no finished model (no xlasr.json)")
-    meta = json.loads(path.read_text(encoding="utf-8"))
-    if meta.pop("format") != FORMAT:
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        newer = meta.pop("format") != FORMAT
+    except (ValueError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} is damaged ({error}); make the run's last stage again") from error
+    if newer:
         raise RunError(f"{folder} was written by a newer xlasr; upgrade to open it")
     context = Context(**meta.pop("context")) if meta.get("context") else meta.pop("context", None)
     model: SpeechModel
@@ -158,9 +168,11 @@ def load_model(folder: Path) -> SpeechModel:
         else:
             encoder = load_self_supervised(folder, weights=False)
         model = CTCModel(encoder, CharTokenizer.load(folder), meta)
-        missing, unexpected = model.load_state_dict(
-            load_file(str(folder / "model.safetensors")), strict=False
-        )
+        try:
+            state = load_file(str(folder / "model.safetensors"))
+            missing, unexpected = model.load_state_dict(state, strict=False)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise RunError(f"{folder}: the weights cannot be loaded: {error}") from error
         if missing or unexpected:
             raise RunError(
                 f"{folder}: the weights do not fit the model; missing {missing[:3]}, "

@@ -1,1 +1,14 @@
-"""Reporting: evaluation beside the base, tables for the terminal, ``report.html``."""
+"""Results for people: tables on the terminal, and one self-contained page.
+
+=================  ============================================================================
+file               what it does
+=================  ============================================================================
+evaluate.py        score a model and its base on a split (loads torch)
+comparison.py      base against adapted, measure by measure, with intervals and the paired test
+formatting.py      numbers as people read them; ratios become per cent here
+lines.py           which lines are shown, and their alignment
+tables.py          the terminal: ``show_evaluation``, ``show_run``, ``score_table``
+plots.py           learning curves and groups as SVG in the page's own colours
+html.py            ``write_report``: report.html, from templates/
+=================  ============================================================================
+"""

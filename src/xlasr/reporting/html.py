@@ -1,97 +1,251 @@
-"""``report.html``: one self-contained page that says what was done and how good it is."""
+"""``report.html``: everything about one evaluation in one file that needs nothing else.
+
+The page has no script and loads nothing; every text of a corpus, a command or a recipe is escaped.
+Numbers are formatted here, the template only places them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from xlasr.reporting import formatting, plots
+from xlasr.reporting import lines as selection
+from xlasr.reporting.comparison import Comparison, compare
+from xlasr.reporting.tables import verdict
+from xlasr.scoring import Score
 
-from xlasr.reporting.evaluate import Evaluation
-from xlasr.reporting.plots import learning_curves
-from xlasr.scoring.bootstrap import score_interval
-from xlasr.scoring.error_rates import Metric, Score, UtteranceScore
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
-SAMPLE = 12
-"""Lines shown of each kind."""
+    from xlasr.reporting.evaluate import Evaluation
+
+SHOWN_LINES = 12
+"""Lines in each of the three samples."""
+SHOWN_EVENTS = 40
+
+
+@dataclass
+class ReportData:
+    """What a report is made of, as plain parts.
+
+    Attributes:
+        title: Heading of the page.
+        command: The command that made the run, as typed.
+        adapted: Headline score of the adapted model.
+        base: Headline score of the unadapted base, on the same utterances; None leaves it out.
+        adapted_raw: Score of the text as written; None leaves it out.
+        base_raw: The base's, likewise.
+        split: Name of the split that was scored.
+        card: The corpus card (``card.json``).
+        recipe_yaml: The recipe with every field.
+        metrics: Rows of ``metrics.jsonl``: stage, update, audio_s, loss, train_loss, dev_loss,
+            dev_cer, dev_wer, lr; any may be missing.
+        events: Guard events: guard, update, message, action, and stage where there are several.
+        summary: ``run.json``: base, language, seed, environment (versions, command, commit), stages
+            (stage, updates, audio_s, trainable_parameters, parameters, ...), cost.
+        decode: Settings the adapted model decoded with, for print.
+    """
+
+    title: str
+    command: str
+    adapted: Score
+    base: Score | None = None
+    adapted_raw: Score | None = None
+    base_raw: Score | None = None
+    split: str = "test"
+    card: Mapping[str, Any] = field(default_factory=dict)
+    recipe_yaml: str = ""
+    metrics: Sequence[Mapping[str, Any]] = ()
+    events: Sequence[Mapping[str, Any]] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    decode: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_report(path: str | Path, data: ReportData) -> Path:
+    """Write the page; an old one is replaced only when the new one is complete.
+
+    Args:
+        path: Of the HTML file.
+        data: What it shows.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        DataError: Base and adapted were not scored on the same utterances.
+    """
+    target = Path(path)
+    page = render(data)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(target)
+    return target
 
 
 def report_of_run(
-    path: Path,
+    path: str | Path,
     *,
-    facts: dict[str, Any],
+    facts: Mapping[str, Any],
     recipe: str,
-    metrics: Sequence[dict[str, Any]],
-    card: dict[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    card: Mapping[str, Any],
     evaluation: Evaluation,
-) -> None:
-    """Write the report of a finished, evaluated run.
+    decode: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the report of a run's evaluation; arguments as the run keeps them.
 
     Args:
-        path: ``report.html``.
+        path: Of the HTML file.
         facts: ``run.json``.
         recipe: The recipe as YAML.
         metrics: Rows of ``metrics.jsonl``.
-        card: The corpus' card.
-        evaluation: Of the run on a split.
+        card: The corpus card.
+        evaluation: Of ``evaluate_model``.
+        decode: Decoding settings of the adapted model.
+
+    Raises:
+        DataError: As ``write_report``.
     """
-    environment = Environment(
-        loader=PackageLoader("xlasr.reporting"),
+    stages = facts.get("stages", [])
+    events = [
+        {**event, "stage": stage.get("stage", "")}
+        for stage in stages
+        for event in stage.get("events", [])
+    ]
+    base = facts.get("base", {}).get("name", "base")
+    language = facts.get("language", card.get("language", ""))
+    return write_report(
+        path,
+        ReportData(
+            title=f"{base} → {language}" if language else str(base),
+            command=facts.get("environment", {}).get("command", ""),
+            adapted=evaluation.adapted,
+            base=evaluation.base,
+            adapted_raw=evaluation.adapted_raw,
+            base_raw=evaluation.base_raw,
+            split=evaluation.split,
+            card=card,
+            recipe_yaml=recipe,
+            metrics=metrics,
+            events=[*events, *({**event, "stage": "evaluate"} for event in evaluation.events)],
+            summary=facts,
+            decode=decode or {},
+        ),
+    )
+
+
+def render(data: ReportData) -> str:
+    """Return the page as text."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("xlasr.reporting", "templates"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    events = [event for stage in facts["stages"] for event in stage["events"]]
-    rows = [
-        score_row(name, form, score)
-        for name, form, score in (
-            ("base, unadapted", "headline", evaluation.base),
-            ("adapted", "headline", evaluation.adapted),
-            ("base, unadapted", "raw", evaluation.base_raw),
-            ("adapted", "raw", evaluation.adapted_raw),
-        )
-        if score is not None
-    ]
-    adapted = evaluation.adapted
-    ordered = adapted.worst(len(adapted.utterances))
-    middle = len(ordered) // 2
-    samples = {
-        "worst": ordered[:SAMPLE],
-        "median": ordered[max(0, middle - SAMPLE // 2) : middle + SAMPLE // 2],
-        "best": adapted.best(SAMPLE),
-    }
-    page = environment.get_template("report.html.j2").render(
-        facts=facts,
-        recipe=recipe,
-        card=card,
-        evaluation=evaluation,
-        scores=rows,
-        curves=learning_curves(metrics),
-        events=[*events, *evaluation.events],
-        samples={name: [line(u) for u in chosen] for name, chosen in samples.items()},
+    environment.filters.update(
+        percent=formatting.per_cent,
+        span=formatting.span,
+        whole=formatting.whole,
+        short=formatting.short,
+        duration=formatting.duration,
     )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    rows = compare(data.base, data.adapted, data.base_raw, data.adapted_raw)
+    metric = selection.alignment_metric(data.adapted)
+    samples = [
+        ("A fair sample", "chosen by a hash of the id, sorted from good to bad", _sample(data)),
+        ("Worst lines", "by character error rate", data.adapted.worst(SHOWN_LINES)),
+        (
+            "Best lines",
+            "by character error rate, the longest first",
+            data.adapted.best(SHOWN_LINES),
+        ),
+    ]
+    # Drawn by plots.py; what it draws of the corpus (names of groups) matplotlib has escaped.
+    drawings: list[Markup] = [Markup(svg) for svg in plots.learning_curves(data.metrics)]  # noqa: S704
+    by_group = Markup(plots.group_plot(data.base, data.adapted))  # noqa: S704
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        sentence=sentence(data, rows[0]),
+        rows=rows,
+        cards=[_bars(row) for row in rows[:2]],
+        verdict=verdict,
+        drawings=drawings,
+        by_group=by_group,
+        samples=[
+            (title, how, selection.lines(chosen, data.base, metric))
+            for title, how, chosen in samples
+            if chosen
+        ],
+        by_character=metric == "cer",
+        guards=_counted(data.events),
+        events=list(data.events)[:SHOWN_EVENTS],
+        stages=data.summary.get("stages", []),
+        groups=len(data.adapted.per_group("cer")[0]),
+    )
 
 
-def score_row(name: str, form: str, score: Score) -> dict[str, Any]:
-    """A line of the headline table, in per cent."""
-    row: dict[str, Any] = {"name": name, "form": form, "counts": score.words}
-    metrics: tuple[Metric, ...] = ("wer", "cer")
-    for metric in metrics:
-        low, high = score_interval(score, metric)
-        row[metric] = 100 * score.counts(metric).rate
-        row[f"{metric}_low"], row[f"{metric}_high"] = 100 * low, 100 * high
-    return row
+def sentence(data: ReportData, row: Comparison) -> str:
+    """Return the result in one sentence, as plain text."""
+    card, summary = data.card, data.summary
+    base = summary.get("base", {}).get("name", "the base")
+    minutes = sum(
+        float(stats.get("minutes", 0.0))
+        for name, stats in card.get("splits", {}).items()
+        if name == "train"
+    )
+    heard = f" with {formatting.number(minutes, 0)} minutes of speech" if minutes else ""
+    groups = len(data.adapted.per_group(row.metric)[0])
+    unit = "of the characters" if row.metric == "cer" else "of the words"
+    text = (
+        f"{base}, adapted{heard}, gets {formatting.per_cent(row.adapted.counts.rate)} {unit} wrong "
+        f"on {formatting.whole(len(data.adapted.utterances))} utterances of {data.split} from "
+        f"{groups} group{'s' if groups != 1 else ''} it has not heard"
+    )
+    if data.split == "train":
+        text = text.replace("it has not heard", "it was trained on")
+    if row.base is None or row.paired is None:
+        return text + "."
+    return (
+        f"{text}; the unadapted base gets {formatting.per_cent(row.base.counts.rate)}. "
+        f"That is {verdict(row)}."
+    )
 
 
-def line(utterance: UtteranceScore) -> dict[str, Any]:
-    """One aligned line: id, rate, and the columns of the word alignment."""
-    return {
-        "id": utterance.id,
-        "cer": 100 * utterance.cer,
-        "ops": utterance.align("wer"),
-    }
+def _sample(data: ReportData) -> list[Any]:
+    return selection.sample(data.adapted, SHOWN_LINES)
+
+
+def _bars(row: Comparison) -> dict[str, Any]:
+    """Bars of base and adapted under one measure, in per cent of the card's width."""
+    sides = [("adapted", row.adapted), *([("base", row.base)] if row.base else [])]
+    tops = [x for _, s in sides for x in (s.counts.rate, *s.interval) if x < float("inf")]
+    scale = max([0.01, *(x for x in tops if x == x)])
+    bars = []
+    for name, side in sides:
+        low, high = (min(100.0, 100 * end / scale) for end in side.interval)
+        bars.append(
+            {
+                "name": name,
+                "side": side,
+                "width": min(100.0, 100 * side.counts.rate / scale),
+                "low": low if low == low else None,
+                "high": high,
+            }
+        )
+    return {"row": row, "bars": bars}
+
+
+def _counted(events: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for event in events:
+        name = str(event.get("guard", "event"))
+        found[name] = found.get(name, 0) + 1
+    return found

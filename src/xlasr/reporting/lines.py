@@ -25,13 +25,13 @@ class Line:
     base: UtteranceScore | None
 
 
-def unspaced(score: Score) -> bool:
-    """Whether the script does without spaces, so that words say nothing and characters are shown.
+def alignment_metric(score: Score) -> Metric:
+    """Return what to align: words, or characters where the script does without spaces.
 
-    Judged by the references: over 12 characters a word and hardly more words than lines.
+    Judged by the references: over 12 characters a word, and hardly more words than lines.
     """
     words, characters = score.words.reference, score.characters.reference
-    return characters > 12 * words and words <= 1.5 * len(score.utterances)
+    return "cer" if characters > 12 * words and words <= 1.5 * len(score.utterances) else "wer"
 
 
 def lines(utterances: Sequence[UtteranceScore], base: Score | None, metric: Metric) -> list[Line]:

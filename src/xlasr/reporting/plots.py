@@ -33,7 +33,7 @@ COLOURS = {
     "extra": ("#010208", "var(--extra)"),
     "paper": ("#010209", "var(--paper)"),
 }
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
@@ -220,7 +220,7 @@ def _finish(figure: Figure, axes: Axes, metrics: Sequence[Row], title: str) -> s
     if audio and audio[-1][1] > 0:
         x, seconds = zip(*[(0.0, 0.0), *audio], strict=True)
         minutes = np.array(seconds) / 60
-        ticks = MaxNLocator(5).tick_values(0, float(minutes[-1]))
+        ticks = np.asarray(MaxNLocator(5).tick_values(0, float(minutes[-1])))
         ticks = ticks[(ticks >= 0) & (ticks <= minutes[-1])]
         with matplotlib.rc_context(_RC):
             top = axes.secondary_xaxis("top")
@@ -233,7 +233,6 @@ def _finish(figure: Figure, axes: Axes, metrics: Sequence[Row], title: str) -> s
 def _svg(figure: Figure, title: str) -> str:
     """Render, and make the SVG fit to stand in a page beside others."""
     import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     out = io.StringIO()
     with (
@@ -243,7 +242,7 @@ def _svg(figure: Figure, title: str) -> str:
         # Group names come in any script; the browser has the font that matplotlib lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        FigureCanvasSVG(figure).print_svg(out, metadata=nothing)
+        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

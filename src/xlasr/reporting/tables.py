@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xlasr.reporting import lines as selection
 from xlasr.reporting.comparison import Comparison, compare
 from xlasr.reporting.formatting import duration, p_value, per_cent, short, span, whole
-from xlasr.reporting.lines import lines, unspaced
 from xlasr.scoring import Op, Score, UtteranceScore
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ def _show_lines(
     console: Console, title: str, chosen: list[UtteranceScore], evaluation: Evaluation
 ) -> None:
     console.print(Text(f"\n{title}", style="bold"))
-    metric = "cer" if unspaced(evaluation.adapted) else "wer"
-    for line in lines(chosen, evaluation.base, "cer" if metric == "cer" else "wer"):
+    metric = selection.alignment_metric(evaluation.adapted)
+    for line in selection.lines(chosen, evaluation.base, metric):
         head = Text(f"{per_cent(line.utterance.cer):>8} CER  ", style="bold")
         head.append(line.utterance.id, style="dim")
         console.print(head)

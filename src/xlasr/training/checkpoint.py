@@ -139,6 +139,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         wanted = {str(n): (int(f["bytes"]), str(f["sha256"])) for n, f in manifest.items()}
+        if not {"state.json", "model.safetensors"} <= set(wanted):
+            raise CheckpointError(f"{folder}: manifest.json is damaged (it lists {sorted(wanted)})")
         for name, (size, sha256) in wanted.items():
             path = folder / name
             if not path.exists():

@@ -203,7 +203,8 @@ class Trainer:
                     self._roll_back()
                 elif state.update % self.stage.evaluate.every == 0 or state.update == self.total:
                     self._evaluate(on_evaluation)
-                    self._save()
+                    if not self.guards.bad_in_row:  # what a rollback goes back to must be sane
+                        self._save()
                 self._show_events()
                 if stop.asked:
                     self._save()

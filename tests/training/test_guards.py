@@ -1,0 +1,455 @@
+"""Every guard fires on planted trouble, and keeps quiet on health."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+import torch
+
+from xlasr import api
+from xlasr.errors import DataError, TrainingStopped
+from xlasr.models.encoders import Context
+from xlasr.models.hub import find_base
+from xlasr.models.run import from_base
+from xlasr.models.tokenizer import CharTokenizer
+from xlasr.objectives.ctc import min_frames
+from xlasr.training.engine import Trainer
+from xlasr.training.guards import Guards, keep_usable
+from xlasr.training.sets import bucket_function, drop_unusable, load_batch, open_set
+
+
+def guards(family: str = "ctc", total: int = 1000, **changes: Any) -> Guards:
+    return Guards(family, total, **changes)
+
+
+def evaluate(
+    guard: Guards, curve: list[tuple[float, float, float]], blank: float = 0.0, every: int = 100
+) -> Guards:
+    """(train loss, dev loss, dev CER) after every hundredth update."""
+    for at, (train, dev, cer) in enumerate(curve, start=1):
+        guard.after_evaluation(every * at, train_loss=train, dev_loss=dev, dev_cer=cer, blank=blank)
+    return guard
+
+
+HEALTHY = [(3.0 / n, 3.2 / n, 1.0 / n) for n in range(1, 11)]
+
+
+@pytest.mark.parametrize("family", ["ctc", "seq2seq"])
+def test_health_is_silent(family: str) -> None:
+    guard = guards(family, clip=1.0)
+    rng = np.random.default_rng(0)
+    for update in range(1000):
+        # norms fall a hundredfold and jump about, as they do
+        norm = 20.0 * 0.995**update * float(rng.lognormal(0, 0.5))
+        assert guard.step_is_sane(update, 3.0, norm)
+        assert not guard.wants_rollback()
+    evaluate(guard, HEALTHY)
+    assert guard.events == []
+    assert guard.counts == {}
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)]
+)
+def test_not_finite_is_skipped_and_three_in_a_row_roll_back(loss: float, norm: float) -> None:
+    guard = guards()
+    for update in range(2):
+        assert not guard.step_is_sane(update, loss, norm)
+    assert guard.step_is_sane(2, 1.0, 1.0)  # not in a row
+    for update in range(3, 6):
+        assert not guard.wants_rollback()
+        assert not guard.step_is_sane(update, loss, norm)
+    assert guard.wants_rollback()
+    guard.rolled_back(6, 0, guard.rate_scale)
+    assert not guard.wants_rollback()
+    assert guard.rate_scale == 0.5
+    assert guard.counts == {"not_finite": 5, "rollback": 1}
+
+
+def test_exploding_gradient() -> None:
+    guard = guards(clip=1.0)
+    for update in range(30):
+        assert guard.step_is_sane(update, 1.0, 2.0)
+    assert guard.norm == pytest.approx(2.0)
+    assert guard.step_is_sane(30, 1.0, 59.0)
+    assert not guard.step_is_sane(31, 1.0, 200.0)
+    assert guard.counts == {"exploding_gradient": 1}
+    assert guard.step_is_sane(32, 1.0, 2.0)
+
+
+def test_first_steps_and_tiny_gradients_do_not_explode() -> None:
+    guard = guards(clip=1.0)
+    assert guard.step_is_sane(0, 1.0, 0.01)
+    assert guard.step_is_sane(1, 1.0, 50.0)  # too early to know what is usual
+    settled = guards(clip=1.0)
+    for update in range(100):
+        settled.step_is_sane(update, 1.0, 0.001)
+    assert settled.step_is_sane(100, 1.0, 0.9)  # 900 times the usual, and smaller than the clip
+    assert not settled.step_is_sane(101, 1.0, 1.1)
+
+
+def test_rollbacks_end_with_advice() -> None:
+    guard = guards()
+    for _ in range(3):
+        guard.rolled_back(10, 5, guard.rate_scale)
+    assert guard.rate_scale == 0.125
+    with pytest.raises(TrainingStopped, match=r"lower optim\.lr"):
+        guard.rolled_back(10, 5, guard.rate_scale)
+
+
+def test_all_blank_plateau_is_named_and_then_stopped() -> None:
+    flat = [(5.0, 5.0, 1.0)] * 4
+    guard = evaluate(guards(total=1000), flat, blank=1.0)
+    assert guard.counts == {"all_blank": 1}  # told once
+    with pytest.raises(TrainingStopped, match="batch_s"):
+        evaluate(guard, [(5.0, 5.0, 1.0)] * 10, blank=0.99, every=200)
+    late = evaluate(guards(total=1000), HEALTHY[:3], blank=1.0)
+    evaluate(late, HEALTHY[3:6], blank=0.1)  # it left the plateau
+    late.after_evaluation(900, train_loss=1.0, dev_loss=1.0, dev_cer=0.3, blank=0.97)
+    assert set(late.counts) == {"all_blank"}
+    seq2seq = evaluate(guards("seq2seq", total=200), flat, blank=1.0)
+    assert "all_blank" not in seq2seq.counts
+
+
+def test_overfitting() -> None:
+    parts_way = [
+        (2.0, 2.0, 0.5), (1.5, 1.8, 0.4), (1.0, 1.9, 0.41), (0.7, 2.1, 0.42), (0.5, 2.3, 0.43),
+        (0.4, 2.5, 0.44),
+    ]  # fmt: skip
+    guard = evaluate(guards(), parts_way)
+    assert guard.counts == {"overfitting": 1}
+    assert "1.50" in guard.events[0]["message"]
+    better = [(t, d, 0.5 - 0.01 * i) for i, (t, d, _) in enumerate(parts_way)]
+    assert evaluate(guards(), better).counts == {}  # dev loss rises and dev CER falls: fine
+    assert evaluate(guards(), parts_way[:3]).counts == {}
+
+
+def test_underfitting() -> None:
+    plateau = [(3.0, 3.0, 0.9), (2.95, 3.0, 0.9), (2.96, 3.0, 0.91), (2.9, 3.0, 0.89)] * 2
+    guard = evaluate(guards(total=1000), plateau)
+    assert guard.counts == {"underfitting": 1}
+    assert guard.events[0]["update"] >= 500
+    early = evaluate(guards(total=10_000), plateau)
+    assert early.counts == {}
+    fast = [(2.0, 0.5, 0.05), (0.4, 0.5, 0.05), (0.3, 0.45, 0.05), (0.25, 0.45, 0.05)] * 1
+    quick = evaluate(guards(total=600), [*fast, *[(0.2, 0.44, 0.049)] * 2])
+    assert quick.counts == {}  # it had learnt before its first evaluation
+
+
+def test_evaluation_without_a_training_loss() -> None:
+    guard = evaluate(guards(total=400), [(math.nan, 2.0, 0.5)] * 4)
+    assert guard.counts == {}
+    assert json.loads(json.dumps(guard.state()))["family"] == "ctc"
+
+
+def test_state_is_json_and_comes_back() -> None:
+    guard = evaluate(guards(clip=2.0), [(5.0, 5.0, 1.0)] * 3, blank=1.0)
+    guard.step_is_sane(1, math.nan, 1.0)
+    again = Guards(**json.loads(json.dumps(guard.state())))
+    assert again == guard
+    evaluate(again, [(5.0, 5.0, 1.0)], blank=1.0)
+    assert again.counts == guard.counts  # what was told once is not told again
+
+
+def test_keep_usable_counts_reasons() -> None:
+    durations = [1.0, 9.0, 2.0, 8.0, 1.0]
+    texts = ["a", "b", "", "d", "e"]
+
+    def against(text: str, duration_s: float) -> str | None:
+        if duration_s > 5:
+            return "long"
+        return None if text else "empty"
+
+    kept, reasons = keep_usable(list(range(5)), texts.__getitem__, durations.__getitem__, against)
+    assert (kept, reasons) == ([0, 4], {"long": 2, "empty": 1})
+
+
+# ---- transcripts that cannot be learnt
+
+
+def ctc_model(base: Path) -> Any:
+    letters = CharTokenizer(list(small.LETTERS))
+    return from_base(
+        find_base(str(base)), "ctc", context=Context(8, 8), language="cs", alphabet=letters
+    )
+
+
+def clips(tmp_path: Path, *pairs: tuple[str, float]) -> Any:
+    audio = tmp_path / "clips"
+    audio.mkdir()
+    rng = np.random.default_rng(0)
+    made = [
+        small.utterance(
+            audio, f"u{i}", text, 0.1 * rng.standard_normal(int(seconds * 16_000)).astype("f4")
+        )
+        for i, (text, seconds) in enumerate(pairs)
+    ]
+    return small.write_speech(tmp_path / "corpus", train=made, dev=["abc"])
+
+
+def test_symbols_and_adjacent_repeats_need_frames(whisper_dir: Path, tmp_path: Path) -> None:
+    # 0.1 s are 5 frames of 20 ms; "aabb" needs 4 symbols and 2 blanks between the equal ones
+    corpus = clips(
+        tmp_path, ("abcde", 0.1), ("abcdef", 0.1), ("abab", 0.1), ("aabb", 0.1), ("aabb", 0.12),
+        ("!?", 0.5), ("xyz", 0.5), ("abc", 3.2),
+    )  # fmt: skip
+    assert min_frames(CharTokenizer(list("ab")).encode("aabb")) == 6
+    data = drop_unusable(open_set(corpus.split("train"), "headline"), ctc_model(whisper_dir))
+    assert [data.text(i) for i in range(len(data.rows))] == ["abcde", "abab", "aabb"]
+    assert data.rows.tolist() == [0, 2, 4]
+    assert data.left_out == {
+        "more symbols than frames (CTC has no alignment)": 2,
+        "no text left after normalisation": 1,
+        "no letter of the text is in the alphabet": 1,
+        "longer than 3 s": 1,
+    }
+
+
+def test_speed_perturbation_is_reckoned_with(whisper_dir: Path, tmp_path: Path) -> None:
+    corpus = clips(tmp_path, ("abcdef", 0.105), ("abcde", 0.105), ("abc", 2.8), ("abc", 2.6))
+    data = open_set(corpus.split("train"), "headline")
+    used = drop_unusable(data, ctc_model(whisper_dir), (0.9, 1.0, 1.1))
+    assert used.rows.tolist() == [1, 3]  # 6 frames, and 5 at speed 1.1
+    assert used.left_out["longer than 2.7 s (at speed 0.9)"] == 1
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.9, 1.0, 1.1, 1.25])
+def test_what_is_kept_has_a_finite_loss_at_every_speed(
+    whisper_dir: Path, tmp_path: Path, factor: float
+) -> None:
+    """The rule against torch's own loss: kept is finite, and nothing that fits is left out."""
+    from xlasr.config import AugmentSettings, ObjectiveSettings
+    from xlasr.data.batches import Batch
+    from xlasr.objectives.ctc import ctc_loss
+
+    pairs = [("abcdef"[:n], frames * 0.02 * factor) for n in (3, 5) for frames in (n - 1, n)]
+    pairs += [("abc", 0.0401 * factor), ("abc", 0.0399 * factor)]
+    pairs += [("aab", 0.08 * factor), ("aab", 0.061 * factor)]
+    corpus = clips(tmp_path, *pairs)
+    model = ctc_model(whisper_dir).eval()
+    data = open_set(corpus.split("train"), "headline")
+    kept = set(drop_unusable(data, model, (factor,)).rows.tolist())
+    for row in range(len(pairs)):
+        batch = Batch(0, np.array([row]), np.array([factor]), 0)
+        samples, texts, _ = load_batch([data], batch, AugmentSettings(), 0, 0)
+        features = model.features(samples)
+        loss = ctc_loss(
+            model,
+            model.encoder(features),
+            features.input_lens,
+            texts,
+            ObjectiveSettings(kind="ctc"),
+        )
+        assert bool(torch.isfinite(loss)) == (row in kept), pairs[row]
+    assert 0 < len(kept) < len(pairs)
+
+
+def test_whisper_counts_tokens_and_empty_text(whisper_dir: Path, tmp_path: Path) -> None:
+    corpus = clips(tmp_path, ("...", 0.5), ("abc", 0.5), ("fade " * 12, 0.5))
+    model = from_base(find_base(str(whisper_dir)), "seq2seq", context=Context(8, 8), language="cs")
+    data = drop_unusable(open_set(corpus.split("train"), "headline"), model)
+    assert data.rows.tolist() == [1]
+    assert data.left_out == {"no text left after normalisation": 1, "more than 29 tokens": 1}
+
+
+def test_batches_of_a_base_with_group_norm_have_one_length(tmp_path: Path) -> None:
+    base = small.write_wav2vec2(tmp_path / "base", group_norm=True)
+    model = ctc_model(base)
+    lengths = [16_000 + n for n in range(0, 300, 7)]
+    buckets = bucket_function(model)
+    for factor in (0.9, 1.0, 1.1):
+        from xlasr.features.augment import speed
+
+        wanted = [len(speed(np.zeros(n, np.float32), factor)) for n in lengths]
+        durations = np.array([n / 16_000 for n in lengths], dtype=np.float32)
+        assert buckets(durations / factor).tolist() == wanted
+
+
+# ---- in a run
+
+
+def adapt(base: Path, corpus: Path, out: Path, family: str = "ctc", **changes: Any) -> api.Run:
+    changes = {"stop": {"updates": 4}, "evaluate": {"every": 2}, **changes}
+    plan = small.recipe(family, small.stage(family, **changes))
+    return api.adapt(corpus, base=str(base), recipe=plan, out=out, threads=1)
+
+
+def test_left_out_is_counted_in_the_summary(whisper_dir: Path, tmp_path: Path) -> None:
+    corpus = small.write_speech(tmp_path / "c", train=[*small.TRAIN, "!?"], dev=["abc", "..."])
+    summary = adapt(whisper_dir, corpus.path, tmp_path / "run").summaries[0]
+    assert summary["left_out"] == [{"no text left after normalisation": 1}]
+    assert summary["dev_left_out"] == {"no text left after normalisation": 1}
+    assert summary["train_clips"] == len(small.TRAIN)
+
+
+def test_empty_alphabet_and_nothing_usable(whisper_dir: Path, tmp_path: Path) -> None:
+    dots = small.write_speech(tmp_path / "dots", train=["...", "!"], dev=["abc"])
+    with pytest.raises(DataError, match="alphabet is empty"):
+        adapt(whisper_dir, dots.path, tmp_path / "ctc")
+    with pytest.raises(DataError, match=r"no usable clip.*'train'.*2 no text left"):
+        adapt(whisper_dir, dots.path, tmp_path / "s2s", "seq2seq")
+    long = small.write_speech(tmp_path / "long", train=["abc"], dev=["abcdef" * 6])
+    with pytest.raises(DataError, match=r"no usable clip.*'dev'.*longer than 3 s"):
+        adapt(whisper_dir, long.path, tmp_path / "dev")
+
+
+@pytest.mark.parametrize("family", ["ctc", "seq2seq"])
+def test_letters_of_dev_and_test_that_training_never_saw(
+    whisper_dir: Path, tmp_path: Path, family: str
+) -> None:
+    corpus = small.write_speech(tmp_path / "c", dev=["abč", "čed"], test=["fád", "bad"])
+    summary = adapt(whisper_dir, corpus.path, tmp_path / "run", family).summaries[0]
+    assert summary["guards"]["unseen_letters"] == 1
+    message = next(e["message"] for e in summary["events"] if e["guard"] == "unseen_letters")
+    assert message.endswith(": 'č' (dev, x2), 'á' (test)")
+
+
+def test_training_letters_that_a_kept_head_lacks(whisper_dir: Path, tmp_path: Path) -> None:
+    first = small.write_speech(tmp_path / "first")
+    second = small.write_speech(tmp_path / "second", train=["žabě", "bad"], dev=["abc"])
+    short = {"stop": {"updates": 2}, "evaluate": {"every": 2}}
+    stages = [
+        small.stage("ctc", name="one", data=[{"path": str(first.path)}], **short),
+        small.stage("ctc", name="keep", init="one", **short),
+        small.stage("ctc", name="more", init="one", output={"mode": "extend"}, **short),
+    ]
+    run = api.adapt(
+        second.path, base=str(whisper_dir), recipe=small.recipe("ctc", *stages),
+        out=tmp_path / "run", threads=1,
+    )  # fmt: skip
+    kept, extended = run.summaries[1:]
+    message = next(e["message"] for e in kept["events"] if e["guard"] == "letters_left_out")
+    assert "'ž' x1, 'ě' x1" in message
+    assert "letters_left_out" not in extended["guards"]
+    assert set("žě") <= set(run.model.tokenizer.symbols)
+
+
+def plant_nan(monkeypatch: pytest.MonkeyPatch, when: Any) -> None:
+    real = Trainer._batch_loss
+
+    def planted(self: Trainer, batch: Any) -> Any:
+        loss, seconds = real(self, batch)
+        return (loss * math.nan if when(self) else loss), seconds
+
+    monkeypatch.setattr(Trainer, "_batch_loss", planted)
+
+
+def test_one_bad_loss_is_skipped_and_changes_no_weight(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_nan(monkeypatch, lambda t: t.state.update == 1)
+    weights: list[Any] = []
+    real = Trainer._update
+
+    def spy(self: Trainer, batch: Any) -> None:
+        real(self, batch)
+        weights.append({k: v.clone() for k, v in self.model.state_dict().items()})
+
+    monkeypatch.setattr(Trainer, "_update", spy)
+    summary = adapt(whisper_dir, speech, tmp_path / "run").summaries[0]
+    assert summary["guards"] == {"not_finite": 1}
+    assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[0])
+    assert not torch.equal(weights[1]["head.weight"], weights[2]["head.weight"])
+
+
+def test_rollback_restores_the_weights_and_halves_the_rate(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_nan(monkeypatch, lambda t: t.guards.rate_scale == 1.0 and t.state.update in (3, 4, 5))
+    seen: list[tuple[int, float, Any]] = []
+    real = Trainer._update
+
+    def spy(self: Trainer, batch: Any) -> None:
+        at = self.state.update
+        before = self.model.state_dict()["head.weight"].clone()
+        real(self, batch)
+        seen.append((at, self.optimizer.param_groups[0]["lr"], before))
+
+    monkeypatch.setattr(Trainer, "_update", spy)
+    optim = {"schedule": "constant", "warmup": 0}
+    run = adapt(whisper_dir, speech, tmp_path / "run", stop={"updates": 7}, optim=optim)
+    assert [at for at, *_ in seen] == [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6]
+    # saved at 2; not at 4, in the middle of the bad row
+    assert [lr for _, lr, _ in seen] == [1e-3] * 6 + [5e-4] * 5
+    assert torch.equal(seen[6][2], seen[2][2])
+    assert not torch.equal(seen[3][2], seen[2][2])
+    assert run.summaries[0]["guards"] == {"not_finite": 3, "rollback": 1}
+    assert [r["update"] for r in run.metrics] == [2, 4, 6, 7]
+    assert run.metrics[1]["train_loss"] is not None
+
+
+def test_loss_that_is_never_finite_stops_with_advice(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_nan(monkeypatch, lambda t: True)
+    with pytest.raises(TrainingStopped, match=r"before the first checkpoint.*optim\.lr"):
+        adapt(whisper_dir, speech, tmp_path / "a", evaluate={"every": 4})
+    monkeypatch.undo()
+    plant_nan(monkeypatch, lambda t: t.state.update >= 2)
+    monkeypatch.setenv("XLASR_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(TrainingStopped, match=r"after 3 rollbacks"):
+        adapt(whisper_dir, speech, tmp_path / "b", stop={"updates": 9}, evaluate={"every": 2})
+
+
+def test_all_blank_run_is_stopped(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xlasr.decoding.recognise import Recognised
+    from xlasr.training import development
+
+    def nothing(model: Any, clips: Any, *_: Any) -> list[Recognised]:
+        return [Recognised("", 0.0, False) for _ in clips]
+
+    monkeypatch.setattr(development, "recognise", nothing)
+    with pytest.raises(TrainingStopped, match="still decodes nothing"):
+        adapt(whisper_dir, speech, tmp_path / "run", stop={"updates": 12})
+
+
+def test_loops_are_counted(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xlasr.decoding.recognise import Recognised
+    from xlasr.training import development
+
+    def looping(model: Any, clips: Any, *_: Any) -> list[Recognised]:
+        return [Recognised("ab", 0.0, i == 0) for i in range(len(clips))]
+
+    monkeypatch.setattr(development, "recognise", looping)
+    run = adapt(whisper_dir, speech, tmp_path / "run", "seq2seq")
+    assert run.summaries[0]["guards"]["repetition_loop"] == 2
+    assert [r["dev_loops"] for r in run.metrics] == [1, 1]
+
+
+def test_spec_augment_that_is_not_applied_is_said(
+    wav2vec2_dir: Path, whisper_dir: Path, speech: Path, tmp_path: Path
+) -> None:
+    augment = {"spec": {}}
+    told = adapt(wav2vec2_dir, speech, tmp_path / "a", augment=augment).summaries[0]["guards"]
+    assert told["augment_not_applied"] == 1
+    told = adapt(whisper_dir, speech, tmp_path / "b", augment=augment).summaries[0]["guards"]
+    assert "augment_not_applied" not in told
+
+
+def test_events_are_shown_when_they_happen(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    from rich.console import Console
+
+    plant_nan(monkeypatch, lambda t: t.state.update == 1)
+    console = Console(file=io.StringIO(), width=200)
+    short = small.stage("ctc", stop={"updates": 3}, evaluate={"every": 3})
+    api.adapt(
+        speech, base=str(whisper_dir), recipe=small.recipe("ctc", short), out=tmp_path / "run",
+        threads=1, console=console,
+    )  # fmt: skip
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "not_finite: loss nan" in shown
+    assert shown.index("not_finite") < shown.index("update 3:")
