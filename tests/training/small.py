@@ -162,8 +162,8 @@ def stage(family: str, **changes: Any) -> dict[str, Any]:
         "evaluate": {"every": 3, "seconds": 60},
     }
     for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = {**found[key], **value} if both else value
+        merged = isinstance(value, dict) and key in ("optim", "evaluate")
+        found[key] = {**found[key], **value} if merged else value
     return found
 
 

@@ -5,6 +5,7 @@ Source: Hu et al. 2021 (LoRA, arXiv 2106.09685).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,9 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
     )
     # get_peft_model changes the modules in place and keeps a handle that can save the adapter;
     # it is stored past nn.Module's bookkeeping so that no parameter is listed twice
-    object.__setattr__(model, "adapter", get_peft_model(target, config))
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by a deprecated name
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+        object.__setattr__(model, "adapter", get_peft_model(target, config))
 
 
 def _matches(target: str, names: Sequence[str]) -> bool:

@@ -143,7 +143,7 @@ def load_model(folder: Path) -> SpeechModel:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         newer = meta.pop("format") != FORMAT
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged ({error}); make the run's last stage again") from error
     if newer:
         raise RunError(f"{folder} was written by a newer xlasr; upgrade to open it")

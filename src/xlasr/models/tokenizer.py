@@ -144,7 +144,9 @@ class WhisperTokens:
             tuple(m.split(" ")) if isinstance(m, str) else tuple(m)
             for m in self.spec["model"]["merges"]
         ]
-        made_by = {a + b: (a, b) for a, b in reversed(merges)}  # the first wins, as in BPE
+        parts: dict[str, list[str]] = {}  # of every merge that makes the piece, if several do
+        for a, b in merges:
+            parts.setdefault(a + b, []).extend((a, b))
         by_id = {i: piece for piece, i in vocab.items()}
         specials = {t["id"] for t in self.spec["added_tokens"]}
         keep = {piece for piece, i in vocab.items() if len(piece) == 1 and i not in specials}
@@ -153,7 +155,7 @@ class WhisperTokens:
             piece = todo.pop()
             if piece not in keep:
                 keep.add(piece)
-                todo.extend(made_by.get(piece, ()))
+                todo.extend(parts.get(piece, ()))
         pieces = sorted(keep, key=lambda piece: vocab[piece])
         old_ids = [vocab[piece] for piece in pieces] + list(range(self.eot, self.n_vocab))
         new_id = {old: new for new, old in enumerate(old_ids)}

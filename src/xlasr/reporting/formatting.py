@@ -36,10 +36,12 @@ def span(ends: tuple[float, float], digits: int = 1) -> str:
 def p_value(p: float) -> str:
     """Return "p < 0.001", "p = 0.012" or "p = 0.37"."""
     if math.isnan(p):
-        return "p n/a"
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+        shown = "n/a"
+    elif p < 0.001:
+        shown = f"<{NBSP}0.001"
+    else:
+        shown = f"={NBSP}{p:.{3 if p < 0.1 else 2}f}"
+    return f"p{NBSP}{shown}"
 
 
 def whole(value: float) -> str:

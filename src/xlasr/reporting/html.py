@@ -170,7 +170,8 @@ def render(data: ReportData) -> str:
     ]
     # Drawn by plots.py; what it draws of the corpus (names of groups) matplotlib has escaped.
     drawings: list[Markup] = [Markup(svg) for svg in plots.learning_curves(data.metrics)]  # noqa: S704
-    by_group = Markup(plots.group_plot(data.base, data.adapted))  # noqa: S704
+    groups = [plots.group_plot(data.base, data.adapted, row.metric) for row in rows[:2]]
+    by_group = [Markup(svg) for svg in groups if svg]  # noqa: S704
     return environment.get_template("report.html.j2").render(
         data=data,
         sentence=sentence(data, rows[0]),
@@ -189,6 +190,9 @@ def render(data: ReportData) -> str:
         events=list(data.events)[:SHOWN_EVENTS],
         stages=data.summary.get("stages", []),
         groups=len(data.adapted.per_group("cer")[0]),
+        decode=", ".join(
+            f"{key} {value}" for key, value in data.decode.items() if value not in (None, [], "")
+        ),
     )
 
 
@@ -196,26 +200,28 @@ def sentence(data: ReportData, row: Comparison) -> str:
     """Return the result in one sentence, as plain text."""
     card, summary = data.card, data.summary
     base = summary.get("base", {}).get("name", "the base")
-    minutes = sum(
-        float(stats.get("minutes", 0.0))
-        for name, stats in card.get("splits", {}).items()
-        if name == "train"
+    stages = [float(stage.get("train_minutes") or 0.0) for stage in summary.get("stages", [])]
+    # A run may be scored on another corpus, whose card says nothing about its training.
+    minutes = max(stages, default=0.0) or float(
+        card.get("splits", {}).get("train", {}).get("minutes", 0.0)
     )
-    heard = f" with {formatting.number(minutes, 0)} minutes of speech" if minutes else ""
+    heard = f" to {formatting.number(minutes, 0)} minutes of speech" if minutes else ""
     groups = len(data.adapted.per_group(row.metric)[0])
-    unit = "of the characters" if row.metric == "cer" else "of the words"
+    name = "character" if row.metric == "cer" else "word"
+    interval = formatting.span(row.adapted.interval)
+    known = "it was trained on" if data.split == "train" else "it was not trained on"
     text = (
-        f"{base}, adapted{heard}, gets {formatting.per_cent(row.adapted.counts.rate)} {unit} wrong "
-        f"on {formatting.whole(len(data.adapted.utterances))} utterances of {data.split} from "
-        f"{groups} group{'s' if groups != 1 else ''} it has not heard"
+        f"{base}, adapted{heard}, has a {name} error rate of"
+        f" {formatting.per_cent(row.adapted.counts.rate)}"
+        f"{'' if interval == 'n/a' else f' (95 % interval {interval})'} on"
+        f" {formatting.whole(len(data.adapted.utterances))} utterances of {data.split}, from"
+        f" {groups} group{'s' if groups != 1 else ''} {known}"
     )
-    if data.split == "train":
-        text = text.replace("it has not heard", "it was trained on")
     if row.base is None or row.paired is None:
         return text + "."
     return (
-        f"{text}; the unadapted base gets {formatting.per_cent(row.base.counts.rate)}. "
-        f"That is {verdict(row)}."
+        f"{text}; the unadapted base has {formatting.per_cent(row.base.counts.rate)}."
+        f" That is {verdict(row)}."
     )
 
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rapidfuzz.distance import Levenshtein
+
 from xlasr.scoring import Op, Score, UtteranceScore
 from xlasr.scoring.error_rates import Metric
 
@@ -37,10 +39,48 @@ def alignment_metric(score: Score) -> Metric:
 def lines(utterances: Sequence[UtteranceScore], base: Score | None, metric: Metric) -> list[Line]:
     """Align utterances and put the base's beside them."""
     before = {} if base is None else {u.id: u for u in base.utterances}
-    return [
-        Line(u, joined(u.align(metric)) if metric == "cer" else u.align(metric), before.get(u.id))
-        for u in utterances
-    ]
+    found = []
+    for u in utterances:
+        if metric == "cer":
+            ops = joined(u.align("cer"))
+        else:
+            ops = align_for_reading(u.reference.split(), u.hypothesis.split())
+        found.append(Line(u, ops, before.get(u.id)))
+    return found
+
+
+def align_for_reading(ref: Sequence[str], hyp: Sequence[str]) -> list[Op]:
+    """Align words with the fewest errors and, among such alignments, the most alike pairs.
+
+    Scoring takes any alignment with the fewest errors; a reader wants "lod" under "loď" and not
+    under its neighbour. The number of errors is the scored one; which of them are substitutions
+    may differ.
+    """
+    far = 100  # what a pair with no letter in common costs, beside its error
+    error = far * (len(ref) + len(hyp) + 1)  # one error more outweighs any likeness
+    row = [error * j for j in range(len(hyp) + 1)]
+    steps = ["i" * len(row)]
+    for word in ref:
+        new, came = [row[0] + error], ["d"]
+        for j, heard in enumerate(hyp, 1):
+            unlike = 0 if word == heard else error
+            if unlike:
+                unlike += round(far * Levenshtein.normalized_distance(word, heard))
+            best = min((row[j - 1] + unlike, "s"), (row[j] + error, "d"), (new[-1] + error, "i"))
+            new.append(best[0])
+            came.append(best[1])
+        row = new
+        steps.append("".join(came))
+    ops: list[Op] = []
+    i, j = len(ref), len(hyp)
+    while i or j:
+        step = steps[i][j]
+        i, j = i - (step != "i"), j - (step != "d")
+        if step == "s":
+            ops.append(Op("hit" if ref[i] == hyp[j] else "substitution", ref[i], hyp[j]))
+        else:
+            ops.append(Op("deletion", ref[i], "") if step == "d" else Op("insertion", "", hyp[j]))
+    return ops[::-1]
 
 
 def sample(score: Score, n: int) -> list[UtteranceScore]:

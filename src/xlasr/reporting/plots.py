@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -51,6 +51,8 @@ _RC: dict[Any, Any] = {
 }
 
 Row = Mapping[str, Any]
+CUT = 150.0
+"""Per cent; a base that says more than that only says that it does not know the language."""
 
 
 def curves(metrics: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
@@ -113,8 +115,9 @@ def learning_curves(metrics: Sequence[Row]) -> list[str]:
     drawings = []
     if max(len(found["loss"]), len(found["dev_loss"])) > 1:
         figure, axes = _new("updates", "loss")
-        _line(axes, found["loss"], "muted", "train, each step", alpha=0.55, linewidth=1.0)
-        _line(axes, found["train_loss"], "base", "train, mean", marker="s")
+        # The mean since the last evaluation lags behind the curve; it stands in where steps lack.
+        train = found["loss"] or found["train_loss"]
+        _line(axes, train, "base", "train (augmented)", linewidth=1.4)
         _line(axes, found["dev_loss"], "adapted", "dev", marker="o")
         drawings.append(_finish(figure, axes, metrics, "Loss on train and dev against updates"))
     if len(found["dev_cer"]) > 1:
@@ -129,9 +132,10 @@ def learning_curves(metrics: Sequence[Row]) -> list[str]:
             textcoords="offset points",
             ha="center",
             fontweight="bold",
+            color=COLOURS["ink"][0],
         )
         tops = [value for _, value in found["dev_wer"] + found["dev_cer"]]
-        # The rest of a curve is not readable below a first value of 500 %.
+        # Early loops reach 500 %; the rest of the curve must stay readable.
         axes.set_ylim(0, 100 * min(1.25, 1.08 * max(tops)) if max(tops) > 0 else 1)
         drawings.append(
             _finish(figure, axes, metrics, "Word and character error rate on dev against updates")
@@ -167,8 +171,10 @@ def group_plot(base: Score | None, adapted: Score, metric: Metric = "cer", most:
     y = np.arange(len(ordered))
     right = np.array([100 * rates[name] for name in ordered])
     if all(name in before for name in ordered):
-        # Beyond 150 % a base only says that it does not know the language.
-        left = np.array([min(150.0, 100 * before[name]) for name in ordered])
+        # A loop of the base would squeeze everything else against the axis.
+        left = np.array([min(CUT, 100 * before[name]) for name in ordered])
+        if max(before[name] for name in ordered) > CUT / 100:
+            axes.set_xlabel(f"{metric.upper()} in per cent (base drawn up to {CUT:.0f})")
         axes.hlines(y, right, left, color=COLOURS["grid"][0], linewidth=1.5, zorder=1)
         axes.scatter(left, y, color=COLOURS["base"][0], s=26, marker="s", label="base", zorder=2)
     axes.scatter(right, y, color=COLOURS["adapted"][0], s=32, label="adapted", zorder=3)
@@ -177,7 +183,7 @@ def group_plot(base: Score | None, adapted: Score, metric: Metric = "cer", most:
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    figure.legend(loc="outside upper right", ncols=2)
+    _legend(figure, "outside upper center")
     return _svg(figure, f"{metric.upper()} of each group, base and adapted")
 
 
@@ -207,6 +213,10 @@ def _line(
         axes.plot(x, y, color=COLOURS[colour][0], label=label, markersize=4.5, **style)
 
 
+def _legend(figure: Figure, place: Literal["outside upper center", "outside lower center"]) -> None:
+    figure.legend(loc=place, ncols=3, frameon=False, labelcolor=COLOURS["ink"][0])
+
+
 def _finish(figure: Figure, axes: Axes, metrics: Sequence[Row], title: str) -> str:
     import matplotlib
     from matplotlib.ticker import MaxNLocator
@@ -226,7 +236,7 @@ def _finish(figure: Figure, axes: Axes, metrics: Sequence[Row], title: str) -> s
             top = axes.secondary_xaxis("top")
         top.set_xticks(np.interp(ticks, minutes, x), [number(t, 0) for t in ticks])
         top.set_xlabel("minutes of audio heard")
-    figure.legend(loc="outside lower center", ncols=3)
+    _legend(figure, "outside lower center")
     return _svg(figure, title)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from xlasr.reporting import lines as selection
-from xlasr.reporting.comparison import Comparison, compare
+from xlasr.reporting.comparison import Comparison, Side, compare
 from xlasr.reporting.formatting import duration, p_value, per_cent, short, span, whole
-from xlasr.scoring import Op, Score, UtteranceScore
+from xlasr.scoring import Op, UtteranceScore
 
 if TYPE_CHECKING:
     from xlasr.reporting.evaluate import Evaluation
@@ -21,50 +22,44 @@ if TYPE_CHECKING:
 _STYLES = {"hit": "", "substitution": "yellow", "deletion": "red strike", "insertion": "cyan"}
 
 
-def score_table(
-    base: Score | None,
-    adapted: Score,
-    base_raw: Score | None = None,
-    adapted_raw: Score | None = None,
-    title: str | None = None,
-) -> Table:
-    """Return a table of base against adapted: rates, intervals, counts, paired test.
+def score_table(rows: Sequence[Comparison], title: str | None = None) -> Table:
+    """Return a table of base above adapted: rates, intervals and counts; it fits 80 columns.
 
     Args:
-        base: Headline score of the base; None leaves the comparison out.
-        adapted: Headline score of the adapted model.
-        base_raw: The base's score of the text as written.
-        adapted_raw: The adapted model's.
+        rows: Of ``compare``.
         title: Above the table.
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for heading in ("measure", "model"):
         table.add_column(heading, no_wrap=True)
     for heading in ("rate", "95 % interval", "S", "D", "I", "N"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("against base")
-    for row in compare(base, adapted, base_raw, adapted_raw):
+    for row in rows:
         if row.base is not None:
-            _add(table, row, "base")
-        _add(table, row, "adapted")
-        table.add_section()
+            _add(table, row, "base", row.base)
+        _add(table, row, "adapted", row.adapted)
     return table
 
 
-def _add(table: Table, row: Comparison, side: str) -> None:
-    shown = row.adapted if side == "adapted" or row.base is None else row.base
-    first = side == "base" or row.base is None
-    counts = shown.counts
+def _add(table: Table, row: Comparison, name: str, side: Side) -> None:
+    counts = side.counts
     table.add_row(
-        row.name if first else "",
-        side,
-        Text(per_cent(counts.rate), style="bold" if side == "adapted" else ""),
-        span(shown.interval),
+        row.name if name == "base" or row.base is None else "",
+        name,
+        Text(per_cent(counts.rate), style="bold" if name == "adapted" else ""),
+        span(side.interval),
         whole(counts.substitutions),
         whole(counts.deletions),
         whole(counts.insertions),
         whole(counts.reference),
-        verdict(row) if side == "adapted" else "",
     )
 
 
@@ -83,7 +78,8 @@ def verdict(row: Comparison) -> str:
         ends = (-ends[1], -ends[0])
     word = "fewer" if test.relative_reduction > 0 else "more"
     share = per_cent(abs(test.relative_reduction))
-    return f"{share} {word} errors ({span(ends)}), {p_value(test.p_value)}"
+    interval = "" if ends[0] != ends[0] else f" ({span(ends)})"
+    return f"{share} {word} errors{interval}, {p_value(test.p_value)}"
 
 
 def show_evaluation(console: Console, evaluation: Evaluation, lines: int = 5) -> None:
@@ -96,16 +92,16 @@ def show_evaluation(console: Console, evaluation: Evaluation, lines: int = 5) ->
     """
     adapted = evaluation.adapted
     groups = len(adapted.per_group("cer")[0])
-    console.print(
-        score_table(
-            evaluation.base,
-            adapted,
-            evaluation.base_raw,
-            evaluation.adapted_raw,
-            title=f"{evaluation.split}: {whole(len(adapted.utterances))} utterances, "
-            f"{whole(groups)} groups",
-        )
+    rows = compare(evaluation.base, adapted, evaluation.base_raw, evaluation.adapted_raw)
+    title = (
+        f"{evaluation.split}: {whole(len(adapted.utterances))} utterances, {whole(groups)} groups"
     )
+    console.print(score_table(rows, title))
+    for row in rows:
+        if row.paired is not None:
+            console.print(
+                Text.assemble((f"{row.name}: ", "bold"), verdict(row), " against the base")
+            )
     if evaluation.loops or evaluation.empty:
         console.print(
             f"{evaluation.loops} hypotheses repeated themselves and were cut; "
@@ -160,7 +156,14 @@ def show_run(console: Console, folder: Path, facts: Mapping[str, Any]) -> None:
         folder: Of the run.
         facts: Its ``run.json``.
     """
-    table = Table(title=Text(f"run {folder}", style="bold"), title_justify="left")
+    table = Table(
+        title=Text(f"run {folder}", style="bold"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     table.add_column("stage", no_wrap=True)
     for heading in ("updates", "audio", "trained", "of", "best at", "dev CER"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -181,7 +184,7 @@ def show_run(console: Console, folder: Path, facts: Mapping[str, Any]) -> None:
     console.print(table)
     if cost := facts.get("cost"):
         console.print(
-            f"cost: {duration(cost.get('wall_s', 0.0))}, {duration(cost.get('cpu_s', 0.0))} of "
-            f"CPU, at most {whole(cost.get('peak_memory_mb', 0))} MB of memory",
+            f"cost: {duration(cost.get('wall_s', 0.0))} ({duration(cost.get('cpu_s', 0.0))} "
+            f"of CPU time), at most {whole(cost.get('peak_memory_mb', 0))} MB of memory",
             highlight=False,
         )

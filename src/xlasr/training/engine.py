@@ -311,9 +311,7 @@ class Trainer:
         self.plan = self._plan(self.state.epoch)
         self.shown = len(self.guards.events)
         for line in damaged:
-            self.guards.tell(
-                "damaged_checkpoint", self.state.update, line, "removed; the one before it is used"
-            )
+            self.guards.tell("damaged_checkpoint", self.state.update, line, "removed")
         return True
 
     def _roll_back(self) -> None:

@@ -62,7 +62,7 @@ def plan_stages(
                 corpora.append(Corpus.open(settings.path))
             except (XlasrError, OSError) as error:
                 problems.append(f"stage {stage.name!r}: {error}")
-        problems += [f"stage {stage.name!r}: {p}" for p in _problems(recipe, stage, corpora)]
+        problems += [f"stage {stage.name!r}: {p}" for p in _problems(stage, corpora)]
         content = {
             "format": STAGE_FORMAT,
             "stage": stage.model_dump(mode="json", exclude={"name"}),
@@ -84,7 +84,7 @@ def plan_stages(
     return planned
 
 
-def _problems(recipe: Recipe, stage: Stage, corpora: Sequence[Corpus]) -> list[str]:
+def _problems(stage: Stage, corpora: Sequence[Corpus]) -> list[str]:
     """What would end a stage hours later, found before the first one begins."""
     found = [f"{c.path} has no train split" for c in corpora if "train" not in c.splits]
     if len(corpora) == len(stage.data) and "dev" not in corpora[0].splits:
@@ -94,13 +94,6 @@ def _problems(recipe: Recipe, stage: Stage, corpora: Sequence[Corpus]) -> list[s
             Path(path).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             found.append(f"output.extra_text: cannot read {path} as UTF-8 ({error})")
-    if recipe.family == "seq2seq" and stage.output.mode in ("replace", "extend"):
-        found.append(
-            f"output.mode {stage.output.mode!r} is for ctc; Whisper's bytes spell every letter "
-            "(keep or cut)"
-        )
-    if recipe.family == "ctc" and stage.output.mode == "cut":
-        found.append("output.mode 'cut' is for seq2seq; a CTC alphabet is 'replace' or 'extend'")
     return found
 
 

@@ -1,0 +1,323 @@
+"""Stages: what is refused before the first update, what is reused, what is carried over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+import torch
+
+from xlasr import api
+from xlasr.data.batches import Batch
+from xlasr.errors import ConfigError, UsageError
+from xlasr.models.hub import find_base
+from xlasr.training import engine
+from xlasr.training.engine import Trainer
+from xlasr.training.metrics import Metrics
+from xlasr.training.recipe import check_family, plan_stages
+
+SHORT = {"stop": {"updates": 4}, "evaluate": {"every": 2}}
+PEFT = "ignore:`is_gradient_checkpointing`:FutureWarning"
+
+
+def adapt(base: Path, corpus: Path, out: Path, *stages: Any, seed: int = 0, **more: Any) -> api.Run:
+    family = more.pop("family", "ctc")
+    plan = small.recipe(family, *(stages or [small.stage(family, **SHORT)]), **more)
+    return api.adapt(corpus, base=str(base), recipe=plan, out=out, threads=1, seed=seed)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the stages that were really trained."""
+    names: list[str] = []
+    real = Trainer._update
+
+    def spy(self: Trainer, batch: Batch) -> None:
+        if self.stage.name not in names[-1:]:
+            names.append(self.stage.name)
+        real(self, batch)
+
+    monkeypatch.setattr(Trainer, "_update", spy)
+    return names
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+# ---- refused before the first update
+
+
+def test_all_problems_are_reported_together(whisper_dir: Path, tmp_path: Path) -> None:
+    only_train = small.write_speech(tmp_path / "only", dev=[])
+    only_dev = small.write_speech(tmp_path / "dev", train=[])
+    (tmp_path / "latin1.txt").write_bytes("žlutý".encode("iso-8859-2"))
+    plan = small.recipe(
+        "ctc",
+        small.stage("ctc", name="one"),
+        small.stage("ctc", name="two", data=[{"path": str(tmp_path / "missing")}]),
+        small.stage("ctc", name="three", data=[{"path": "main"}, {"path": str(only_dev.path)}]),
+        small.stage(
+            "ctc", name="four",
+            output={"extra_text": [str(tmp_path / "latin1.txt"), "no.txt"]},
+        ),
+    )  # fmt: skip
+    base = find_base(str(whisper_dir))
+    with pytest.raises(ConfigError) as caught:
+        plan_stages(plan, base, only_train, tmp_path / "run", 0)
+    problems = "\n".join(caught.value.problems)
+    for wanted in (
+        "stage 'one': " + str(only_train.path) + " has no dev split",
+        "stage 'two': " + str(tmp_path / "missing"),
+        "stage 'three': " + str(only_dev.path) + " has no train split",
+        "latin1.txt as UTF-8",
+        "cannot read no.txt",
+    ):
+        assert wanted in problems
+    assert not (tmp_path / "run").exists()
+
+
+def test_family_that_the_base_does_not_serve(wav2vec2_dir: Path, whisper_dir: Path) -> None:
+    seq2seq = small.recipe("seq2seq")
+    with pytest.raises(UsageError, match=r"wav2vec2 model and serves ctc"):
+        check_family(seq2seq, find_base(str(wav2vec2_dir)))
+    check_family(seq2seq, find_base(str(whisper_dir)))
+
+
+def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UsageError, match=r"xlasr\[tensorboard\]"):
+        Metrics(tmp_path / "metrics.jsonl", tmp_path / "board")
+
+
+# ---- reuse
+
+
+def test_equal_stage_of_another_run_is_not_computed_twice(
+    whisper_dir: Path, speech: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    first = adapt(whisper_dir, speech, tmp_path / "a")
+    assert trained == ["adapt"]
+    second = adapt(whisper_dir, speech, tmp_path / "b")
+    assert trained == ["adapt"]
+    assert weights(second.folder) == weights(first.folder)
+    summary = dict(second.summaries[0])
+    assert summary.pop("reused_from") == str((tmp_path / "a/stages/0-adapt").resolve())
+    assert summary == first.summaries[0]
+    assert second.metrics == first.metrics  # the report has its curves
+    # and one that goes on from it computes only what is new
+    more = [
+        small.stage("ctc", name="one", **SHORT),
+        small.stage("ctc", name="two", init="one", **SHORT),
+    ]
+    third = adapt(whisper_dir, speech, tmp_path / "c", *more)
+    assert trained == ["adapt", "two"]
+    assert [s["stage"] for s in third.summaries] == ["one", "two"]
+    assert [r["stage"] for r in third.metrics] == ["one"] * 2 + ["two"] * 2
+
+
+@pytest.mark.parametrize(
+    "what", ["seed", "recipe", "context", "corpus", "base", "threads", "extra text", "gone"]
+)
+def test_what_differs_is_computed(
+    whisper_dir: Path, speech: Path, tmp_path: Path, trained: list[str], what: str
+) -> None:
+    extra = tmp_path / "extra.txt"
+    extra.write_text("abc")
+    family = "seq2seq" if what == "extra text" else "ctc"
+    output = {"mode": "cut", "extra_text": [str(extra)]} if what == "extra text" else {}
+    stage = small.stage(family, output=output, **SHORT)
+    first = adapt(whisper_dir, speech, tmp_path / "a", stage, family=family)
+    trained.clear()
+    base, corpus, changes = whisper_dir, speech, {}
+    if what == "seed":
+        changes["seed"] = 1
+    elif what == "recipe":
+        stage = small.stage(family, stop={"updates": 4}, evaluate={"every": 2}, batch_s=7.0)
+    elif what == "context":
+        changes["context"] = {"slack": 16, "multiple": 8}
+    elif what == "corpus":
+        corpus = small.write_speech(tmp_path / "corpus").path
+    elif what == "base":
+        base = small.write_whisper(tmp_path / "base", seed=1)
+    elif what == "extra text":
+        extra.write_text("a completely different text")
+    elif what == "gone":
+        shutil.rmtree(first.folder)
+    if what == "threads":
+        plan = small.recipe(family, stage)
+        api.adapt(corpus, base=str(base), recipe=plan, out=tmp_path / "b", threads=2)
+    else:
+        adapt(base, corpus, tmp_path / "b", stage, family=family, **changes)
+    assert trained == ["adapt"]
+    if what == "seed":
+        assert weights(tmp_path / "b") != weights(first.folder)
+
+
+def test_files_cut_short_by_a_power_failure_are_not_believed(
+    whisper_dir: Path, speech: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    run = adapt(whisper_dir, speech, tmp_path / "a")
+    wanted = weights(run.folder)
+    (run.folder / "stages/0-adapt/artefact.json").write_text("")
+    pointer = next((tmp_path / "cache/stages").iterdir())
+    pointer.write_text('{"folder": "/')
+    trained.clear()
+    again = api.adapt(None, resume=run.folder)
+    assert weights(again.folder) == wanted
+    assert trained == []  # its last checkpoint was whole
+    assert json.loads(pointer.read_text())["folder"].endswith("0-adapt")
+
+
+# ---- carried over
+
+
+def test_second_stage_begins_where_the_first_ended(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: dict[str, Any] = {}
+    real = Trainer.run
+
+    def spy(self: Trainer, *args: Any) -> Any:
+        state = self.model.state_dict()
+        began[self.stage.name] = {k: v.clone() for k, v in state.items()}
+        return real(self, *args)
+
+    monkeypatch.setattr(Trainer, "run", spy)
+    run = adapt(
+        whisper_dir,
+        speech,
+        tmp_path / "run",
+        small.stage("ctc", name="head", train={"part": "head"}, **SHORT),
+        small.stage("ctc", name="all", init="head", **SHORT),
+        small.stage("ctc", name="new", init="all", output={"mode": "replace"}, **SHORT),
+    )
+    from safetensors.torch import load_file
+
+    head = load_file(str(run.folder / "stages/0-head/model/model.safetensors"))
+    assert set(head) == set(began["all"])
+    assert all(torch.equal(began["all"][k], head[k]) for k in head)
+    ended = load_file(str(run.folder / "stages/1-all/model/model.safetensors"))
+    same = {k: torch.equal(began["new"][k], ended[k]) for k in ended}
+    assert {k for k, equal in same.items() if not equal} == {"head.weight", "head.bias"}
+    base = began["head"]
+    changed = {k for k in base if not torch.equal(base[k], head[k])}
+    assert changed == {"head.weight", "head.bias"}
+    trainable = [s["trainable_parameters"] for s in run.summaries]
+    assert trainable[0] == 8 * 17  # seven letters and the blank, on width 16, with bias
+    assert trainable[1] == sum(
+        v.numel() for k, v in base.items() if not k.endswith("embed_positions.weight")
+    )
+    assert (run.folder / "model").resolve().parent.name == "2-new"
+
+
+@pytest.mark.filterwarnings(PEFT)
+def test_lora_is_merged_into_what_comes_out(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last: dict[str, Any] = {}
+    real = Trainer.load_result
+
+    def spy(self: Trainer) -> str:
+        chosen = real(self)
+        last["model"] = self.model.eval()
+        return chosen
+
+    monkeypatch.setattr(Trainer, "load_result", spy)
+    lora = small.stage(
+        "seq2seq", train={"part": "lora", "lora": {"r": 4}}, optim={"lr": 0.02}, **SHORT
+    )
+    run = adapt(whisper_dir, speech, tmp_path / "run", lora, family="seq2seq")
+    assert not any("lora" in name for name in run.model.state_dict())
+    assert (run.folder / "model/adapter/adapter_model.safetensors").exists()
+    clips = [small.tones("abc"), small.tones("fad")]
+    with torch.inference_mode():
+        models = (run.model, last["model"], api.load_model(run.folder / "model"))
+        logits = []
+        for model in models:
+            features = model.features(clips)
+            inputs, _ = model.target_ids(["abc", "fad"])
+            logits.append(model(features, inputs))
+        from xlasr.models.encoders import Context
+        from xlasr.models.run import from_base
+
+        base = from_base(
+            find_base(str(whisper_dir)), "seq2seq", context=Context(8, 8), language="cs"
+        ).eval()
+        unadapted = base(base.features(clips), inputs)
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits[0], logits[2])
+    assert (logits[0] - unadapted).abs().max() > 0.01
+
+
+# ---- the mix and the audio
+
+
+def test_mix_of_corpora(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = small.write_speech(tmp_path / "other", train=["aaaa", "bbbb", "cccc"], dev=["dddd"])
+    heard: list[tuple[int, float, list[str]]] = []
+    real = engine.load_batch
+
+    def spy(sets: Any, batch: Batch, *args: Any) -> Any:
+        found = real(sets, batch, *args)
+        heard.append((batch.corpus, sum(len(c) for c in found[0]) / 16_000, found[1]))
+        return found
+
+    monkeypatch.setattr(engine, "load_batch", spy)
+    data = [{"path": "main"}, {"path": str(other.path), "weight": 0.5}]
+    stage = small.stage("ctc", data=data, stop={"epochs": 1}, evaluate={"every": 50}, batch_s=1.5)
+    run = adapt(whisper_dir, speech, tmp_path / "run", stage)
+    main = [text for corpus, _, texts in heard if corpus == 0 for text in texts]
+    assert sorted(main) == sorted(small.TRAIN)  # an epoch: every clip of the main corpus once
+    seconds = [sum(s for corpus, s, _ in heard if corpus == c) for c in (0, 1)]
+    assert seconds[1] / seconds[0] == pytest.approx(0.5, abs=0.15)
+    assert {t for corpus, _, texts in heard if corpus == 1 for t in texts} <= {
+        "aaaa",
+        "bbbb",
+        "cccc",
+    }
+    assert run.summaries[0]["audio_s"] == pytest.approx(sum(seconds), abs=0.1)
+    assert run.summaries[0]["train_clips"] == len(small.TRAIN) + 3
+
+
+def test_minutes_take_a_part_and_five_are_part_of_ten(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[set[str]] = []
+    real = Trainer.run
+
+    def spy(self: Trainer, *args: Any) -> Any:
+        taken.append(set(self.sets[0].texts()))
+        return real(self, *args)
+
+    monkeypatch.setattr(Trainer, "run", spy)
+    for minutes in (0.03, 0.06):
+        stage = small.stage("ctc", data=[{"minutes": minutes}], **SHORT)
+        run = adapt(whisper_dir, speech, tmp_path / str(minutes), stage)
+        assert run.summaries[0]["train_clips"] == len(taken[-1])
+    assert 0 < len(taken[0]) < len(taken[1]) < len(small.TRAIN)
+    assert taken[0] < taken[1]
+
+
+def test_it_learns_to_spell_tones(tmp_path: Path, speech: Path) -> None:
+    """A whole run on planted speech: an error rate that no standing still can reach."""
+    base = small.write_whisper(tmp_path / "base", dropout=0.0)
+    stage = small.stage(
+        "ctc",
+        optim={"lr": 1e-2, "warmup": 10},
+        batch_s=3.0,
+        stop={"updates": 250},
+        evaluate={"every": 50},
+    )
+    run = adapt(base, speech, tmp_path / "run", stage)
+    curve = [row["dev_cer"] for row in run.metrics if "dev_cer" in row]
+    assert run.summaries[0]["dev_cer"] == min(curve)
+    assert min(curve) < 0.5  # one letter for all of it gives 0.77
+    assert "underfitting" not in run.summaries[0]["guards"]
