@@ -135,7 +135,7 @@ def main() -> None:
         return
     common = [
         str(given.corpus),
-        *(f"--{key}={getattr(given, key)}" for key in ("updates", "batch", "lr", "seed", "threads")),
+        *(f"--{k}={getattr(given, k)}" for k in ("updates", "batch", "lr", "seed", "threads")),
     ]
     peers: dict[str, dict[str, Any]] = {}
     print(f"{'cell':26}{'peer a-s/s':>11}{'xlasr':>8}{'ratio':>7}{'CPU ratio':>10}{'memory':>8}")
@@ -146,12 +146,27 @@ def main() -> None:
         if key not in peers:
             script = str(HERE / "copied_recipe.py")
             peers[key] = in_process(
-                [script, *common, *cell["peer"], "--warmup", str(max(1, given.updates // 10)),
-                 "--max-test-clips", "1"]
+                [
+                    script,
+                    *common,
+                    *cell["peer"],
+                    "--warmup",
+                    str(max(1, given.updates // 10)),
+                    "--max-test-clips",
+                    "1",
+                ]
             )
         ours = in_process(
-            [__file__, *common, "--side", name, "--precision", given.precision,
-             "--full-share", str(given.full_share)]
+            [
+                __file__,
+                *common,
+                "--side",
+                name,
+                "--precision",
+                given.precision,
+                "--full-share",
+                str(given.full_share),
+            ]
         )
         peer = peers[key]
         per_s = [r["train_cpu_s"] / r["train_audio_s"] for r in (ours, peer)]

@@ -15,7 +15,8 @@ from xlasr.scoring.bootstrap import score_interval
 from xlasr.scoring.error_rates import Score
 
 HEADER = (
-    "| run | what | seed | commit | trainable | updates | CPU-s | peak MB | dev CER | WER | CER | base CER |\n"
+    "| run | what | seed | commit | trainable | updates | CPU-s | peak MB "
+    "| dev CER | WER | CER | base CER |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 

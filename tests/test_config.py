@@ -166,7 +166,9 @@ def test_files_that_are_no_recipe(
 
 
 def test_recipes_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="unknown recipe 'wisper-full'. Did you mean 'whisper-f"):
+    with pytest.raises(
+        UnknownName, match=r"unknown recipe 'wisper-full'\. Did you mean 'whisper-f"
+    ):
         load_recipe("wisper-full")
     with pytest.raises(UsageError, match=r"cannot read the recipe .*none\.yaml"):
         load_recipe(str(tmp_path / "none.yaml"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests import tiny
 from tests.adaptation.test_trainable import build, step
+
 from xlasr.adaptation.lora import add_lora, merged_state
 from xlasr.adaptation.trainable import count_trainable, make_trainable
 from xlasr.config import LoraSettings, TrainSettings
@@ -121,10 +121,15 @@ def test_saved_merged_and_alone(tmp_path: Path, kind: str) -> None:
     assert torch.equal(outputs(again), wanted)
 
 
-def test_after_a_cut_of_the_vocabulary(tmp_path: Path) -> None:
+def test_after_a_cut_of_the_vocabulary_the_adapter_still_opens_on_the_whole_base(
+    tmp_path: Path,
+) -> None:
+    from peft import PeftModel
+
     model = build(tmp_path / "base", "seq2seq/whisper")
     assert isinstance(model, WhisperModel)
-    model.cut_vocabulary(*model.tokenizer.cut(["ahoj rybo"]))
+    cut, old_ids = model.tokenizer.cut(["ahoj rybo"])
+    model.cut_vocabulary(cut, old_ids)
     make_trainable(model, settings("seq2seq/whisper"))
     model.train()
     step(model)
@@ -132,6 +137,11 @@ def test_after_a_cut_of_the_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     save_model(model, tmp_path / "model", tmp_path / "base", state=merged_state(model))
     torch.testing.assert_close(outputs(load_model(tmp_path / "model")), wanted, atol=1e-4, rtol=0)
+    whole = build(tmp_path / "again", "seq2seq/whisper")
+    assert isinstance(whole, WhisperModel)
+    with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):
+        PeftModel.from_pretrained(whole.hf, tmp_path / "model" / "adapter")
+    torch.testing.assert_close(outputs(whole)[..., old_ids], wanted, atol=1e-5, rtol=0)
 
 
 def test_dropout_of_the_adapter_is_for_training_only(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests import tiny
+
 from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainable
 from xlasr.config import ObjectiveSettings, TrainSettings
 from xlasr.errors import UsageError

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.adaptation.test_trainable import build
+
 from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text
 from xlasr.errors import UsageError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests import tiny
+
 from xlasr.errors import BaseError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context
@@ -23,9 +23,7 @@ def build(folder: Path, kind: str) -> CTCModel:
     path = tiny.whisper_dir(folder) if kind == "whisper" else tiny.speech_dir(folder, kind)
     torch.manual_seed(0)
     context = Context(slack=8, multiple=64)
-    model = from_base(
-        find_base(str(path)), "ctc", context=context, language="cs", alphabet=LETTERS
-    )
+    model = from_base(find_base(str(path)), "ctc", context=context, language="cs", alphabet=LETTERS)
     assert isinstance(model, CTCModel)
     with torch.no_grad():
         model.head.weight.normal_()

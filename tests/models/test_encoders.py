@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests import tiny
+
 from xlasr.errors import BaseError
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
 from xlasr.models.hub import load_self_supervised, load_whisper
@@ -173,9 +173,7 @@ def test_a_given_context_is_taken(folders: dict[str, Path]) -> None:
     assert whisper(folders, None).positions(6400) == 1500
 
 
-@given(
-    n_samples=st.integers(1, 480_000), slack=st.integers(0, 200), multiple=st.integers(1, 128)
-)
+@given(n_samples=st.integers(1, 480_000), slack=st.integers(0, 200), multiple=st.integers(1, 128))
 def test_context_is_speech_and_slack_rounded_up(n_samples: int, slack: int, multiple: int) -> None:
     context = Context(slack, multiple)
     positions = context.positions(n_samples, 1500, 320)

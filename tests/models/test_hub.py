@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
 from tests import tiny
+
 from xlasr.errors import BaseError, HubUnreachable, UnknownName
 from xlasr.models.hub import (
     base_files,

@@ -12,8 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-
 from tests import tiny
+
 from xlasr.decoding.seq2seq import greedy
 from xlasr.errors import BaseError, RunError
 from xlasr.models.ctc import CTCModel
@@ -25,9 +25,10 @@ from xlasr.models.tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer(list(" abř"))
 TEXTS = ["ahoj rybo", "kde jsi"]
+SHORT = Context(8, 32)
 
 
-def build(folder: Path, kind: str, context: Context | None = Context(8, 32)) -> SpeechModel:
+def build(folder: Path, kind: str, context: Context | None = SHORT) -> SpeechModel:
     """A model with weights that are not its base's."""
     family, base = kind.split("/")
     path = tiny.whisper_dir(folder) if base == "whisper" else tiny.speech_dir(folder, base)
@@ -61,7 +62,7 @@ def save(model: SpeechModel, folder: Path, base: Path, **options: Any) -> Path:
     "kind",
     ["ctc/whisper", "ctc/wav2vec2", "ctc/w2v-bert", "ctc/hubert-group", "seq2seq/whisper"],
 )
-@pytest.mark.parametrize("context", [Context(8, 32), None])
+@pytest.mark.parametrize("context", [SHORT, None])
 def test_what_was_saved_is_loaded_bit_by_bit(
     tmp_path: Path, kind: str, context: Context | None
 ) -> None:
@@ -134,9 +135,7 @@ def hub_like(folder: Path) -> None:
     merges = [" ".join(m) for m in spec["model"]["merges"]]
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges), encoding="utf-8")
     path = folder / "tokenizer_config.json"
-    tokens = {
-        str(t["id"]): {k: v for k, v in t.items() if k != "id"} for t in spec["added_tokens"]
-    }
+    tokens = {str(t["id"]): {k: v for k, v in t.items() if k != "id"} for t in spec["added_tokens"]}
     config = json.loads(path.read_text()) | {"added_tokens_decoder": tokens}
     path.write_text(json.dumps(config), encoding="utf-8")
 
@@ -156,11 +155,9 @@ def test_plain_transformers_opens_it_and_says_the_same_at_30_s(
     if cut:
         model.cut_vocabulary(*tokens.cut(TEXTS))
         tokens = model.tokenizer
-    # a base that does not say whether it is multilingual is asked once, before the cut
     folder = save(model, tmp_path / "model", base)
-    assert not {"vocab.json", "merges.txt", "added_tokens.json"} & set(
-        path.name for path in folder.iterdir()
-    )
+    stale = {"vocab.json", "merges.txt", "added_tokens.json"}
+    assert not stale & {path.name for path in folder.iterdir()}
     plain = WhisperForConditionalGeneration.from_pretrained(folder)
     processor = WhisperProcessor.from_pretrained(folder)
     clips = [tiny.clip(1.0), tiny.clip(0.7, 1), tiny.clip(2.0, 2), np.zeros(16_000, np.float32)]

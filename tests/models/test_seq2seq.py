@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-
 from tests import tiny
+
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.run import from_base
 from xlasr.models.seq2seq import WhisperModel
 
 TEXTS = ["ahoj rybo", "kde jsi", "řekni"]
+SHORT = Context(8, 64)
 
 
-def build(folder: Path, context: Context | None = Context(8, 64), **options: bool) -> WhisperModel:
+def build(folder: Path, context: Context | None = SHORT, **options: bool) -> WhisperModel:
     base = find_base(str(tiny.whisper_dir(folder, **options)))  # type: ignore[arg-type]
     model = from_base(base, "seq2seq", context=context, language="cs")
     assert isinstance(model, WhisperModel)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests import tiny
+
 from xlasr.errors import BaseError, DataError
 from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
 
@@ -105,7 +105,7 @@ def test_specials_and_time_stamps_are_left_out_of_text() -> None:
 
 def test_the_cut_keeps_what_the_text_needs_and_no_more() -> None:
     assert len(CUT) == len(OLD_IDS) < N_VOCAB
-    assert OLD_IDS == sorted(set(OLD_IDS))
+    assert sorted(set(OLD_IDS)) == OLD_IDS
     pieces = {i: piece for piece, i in SPEC["model"]["vocab"].items()}
     used = {i for text in CUT_TEXTS for i in WHOLE.encode(text)}
     assert used <= set(OLD_IDS)
@@ -182,7 +182,7 @@ def test_the_cut_is_a_complete_file(tmp_path: Path) -> None:
     assert plain.encode(" ahoj").ids == [*english, *cut.encode("ahoj"), cut.eot]
     ids = sorted({*plain.get_vocab(with_added_tokens=True).values()})
     assert ids == list(range(len(cut) - 5))  # no gaps; time stamps behind
-    assert MULTI == json.loads(tiny.tokenizer_json(multilingual=True))  # the source is left alone
+    assert json.loads(tiny.tokenizer_json(multilingual=True)) == MULTI  # the source is left alone
 
 
 @pytest.mark.real

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from tests import tiny
 from torch.nn import functional
 
-from tests import tiny
 from xlasr.config import ObjectiveSettings
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,19 @@ def jobs(whisper: Path, wav2vec2: Path, speech: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def home(
-    tmp_path_factory: pytest.TempPathFactory, whisper_dir: Path, wav2vec2_dir: Path, speech: Path
-) -> Iterator[Path]:
-    """All runs, made by one process that forks a child for each."""
-    folder = tmp_path_factory.mktemp("killed")
+def home(whisper_dir: Path, wav2vec2_dir: Path, speech: Path) -> Iterator[Path]:
+    """All runs, made by one process that forks a child for each.
+
+    In memory where there is a file system in memory: thousands of fsyncs, and SIGKILL does not
+    ask the disk.
+    """
+    memory = Path("/dev/shm")  # noqa: S108
+    place = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="xlasr-killed-", dir=place) as folder:
+        yield _all_runs(Path(folder), whisper_dir, wav2vec2_dir, speech)
+
+
+def _all_runs(folder: Path, whisper_dir: Path, wav2vec2_dir: Path, speech: Path) -> Path:
     (folder / "jobs.json").write_text(json.dumps(jobs(whisper_dir, wav2vec2_dir, speech)))
     source = Path(api.__file__).parents[1]
     subprocess.run(
@@ -75,7 +84,7 @@ def home(
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)},
     )
-    yield folder
+    return folder
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def save_model(
         content.pop("added_tokens_decoder", None)
         settings.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     if model.adapter is not None:
-        model.adapter.save_pretrained(folder / "adapter")
+        # the embedding is the base's own (or rows of it), so the adapter opens on the whole base
+        model.adapter.save_pretrained(folder / "adapter", save_embedding_layers=False)
     if state is None:
         if model.adapter is not None:
             raise ValueError("a model with LoRA is saved with state=merged_state(model)")
