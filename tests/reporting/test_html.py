@@ -181,7 +181,9 @@ def test_a_script_without_spaces_is_aligned_by_character(make_data: Make) -> Non
     assert "<span>今日はとても</span>" in text  # hits are joined
 
 
-def test_the_file_is_replaced_whole_or_not_at_all(make_data: Make, tmp_path: Path) -> None:
+def test_the_file_is_replaced_whole_or_not_at_all(
+    make_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "report.html"
     assert write_report(path, make_data()) == path
     first = path.read_text(encoding="utf-8")
@@ -189,6 +191,14 @@ def test_the_file_is_replaced_whole_or_not_at_all(make_data: Make, tmp_path: Pat
     stranger = score({"other": "a"}, {"other": "a"})
     with pytest.raises(DataError, match="same utterances"):
         write_report(path, make_data(base=stranger))
+    assert path.read_text(encoding="utf-8") == first
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(path, make_data(title="new"))
     assert path.read_text(encoding="utf-8") == first
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 

@@ -51,12 +51,16 @@ def test_the_table_fits_80_columns_and_holds_every_count() -> None:
     assert "worst lines" in text and "cabin.2" in text
 
 
-def test_large_counts_still_fit() -> None:
-    long = {str(i): "slovo " * 60 for i in range(50)}
-    wrong = dict.fromkeys(long, "jinak " * 60)
-    big = score(long, wrong)
-    text = printed(show_evaluation, evaluation(adapted=big, base=big, adapted_raw=None), lines=0)
-    assert "…" not in text and "17,950" in text
+def test_large_counts_are_never_cut_short() -> None:
+    # Lines of a test set of half an hour on a usual terminal, and of hours on a narrow one.
+    for size, width in ((40, 80), (400, 72)):
+        long = {str(i): "slovo " * 60 for i in range(size)}
+        big = score(long, dict.fromkeys(long, "jinak kolem " * 60))
+        raw = score(long, dict.fromkeys(long, "jinak kolem " * 60), normaliser="raw")
+        shown = evaluation(adapted=big, base=big, adapted_raw=raw, base_raw=raw)
+        text = printed(show_evaluation, shown, lines=0, width=width)
+        assert "…" not in text and text.count(f"{big.characters.reference:,}") == 4
+        assert ("CER, as written  base" in text) == (width == 80)
 
 
 def test_without_a_base_nothing_is_compared() -> None:

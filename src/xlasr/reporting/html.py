@@ -81,8 +81,12 @@ def write_report(path: str | Path, data: ReportData) -> Path:
     target = Path(path)
     page = render(data)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(target)
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return target
 
 
@@ -213,7 +217,7 @@ def sentence(data: ReportData, row: Comparison) -> str:
     text = (
         f"{base}, adapted{heard}, has a {name} error rate of"
         f" {formatting.per_cent(row.adapted.counts.rate)}"
-        f"{'' if interval == 'n/a' else f' (95 % interval {interval})'} on"
+        f"{'' if interval == 'n/a' else f' (95{formatting.NBSP}% interval {interval})'} on"
         f" {formatting.whole(len(data.adapted.utterances))} utterances of {data.split}, from"
         f" {groups} group{'s' if groups != 1 else ''} {known}"
     )

@@ -38,8 +38,8 @@ def score_table(rows: Sequence[Comparison], title: str | None = None) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
-    for heading in ("measure", "model"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("measure")  # the one that may wrap: a count that is cut short is a wrong count
+    table.add_column("model", no_wrap=True)
     for heading in ("rate", "95 % interval", "S", "D", "I", "N"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:

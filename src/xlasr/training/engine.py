@@ -36,7 +36,7 @@ from xlasr.training.development import Development, DevResult
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.guards import Guards
 from xlasr.training.loss import LossOf
-from xlasr.training.machine import StopRequest, use_bfloat16
+from xlasr.training.machine import StopRequest, give_memory_back, use_bfloat16
 from xlasr.training.metrics import Metrics, Progress
 from xlasr.training.optim import make_optimizer, rate, set_rates
 from xlasr.training.sets import TrainingSet, bucket_function, load_batch
@@ -170,6 +170,7 @@ class Trainer:
         state.batch += 1
         state.audio_s += seconds
         self.progress.step(seconds, value)
+        give_memory_back()
         if state.update % LOG_EVERY == 0:
             self.metrics.write(
                 stage=self.stage.name,

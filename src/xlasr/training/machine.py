@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +60,22 @@ def _has_bfloat16_instructions() -> bool:
         return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
+
+
+@lru_cache(maxsize=1)
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL("libc.so.6").malloc_trim
+    except (OSError, AttributeError):  # not glibc
+        return None
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system; does nothing without glibc.
+
+    Batches of many shapes leave the heap full of holes, and a resident size that only grows
+    (measured by benchmarks/profiles.py).
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
