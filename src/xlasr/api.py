@@ -308,6 +308,7 @@ def evaluate(
         metrics=opened.metrics,
         card=json.loads(data.card.to_json()),
         evaluation=result,
+        decode=settings,
     )
     return result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Evaluation:
         }
         return {
             **scores,
-            "paired": None if self.paired is None else asdict(self.paired),
+            "paired": None if self.paired is None else self.paired.to_dict(),
             "loops": self.loops,
             "empty": self.empty,
             "events": self.events,
