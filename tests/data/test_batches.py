@@ -101,6 +101,7 @@ def test_without_full_share_every_batch_has_its_need_and_with_it_the_stated_shar
     some = plan(0.2)
     assert len(some) > 2000
     assert abs(np.mean(longer(some)) - 0.2) < 0.03
+    assert all(len(b.rows) == 1 or len(b.rows) * b.positions <= 1500 for b in some)  # 30 s
     full = [b.positions == 1500 for b in some]
     assert abs(np.mean(full) - 0.1) < 0.03  # half of them at the full 30 s
     assert np.mean(longer(plan(1.0))) > 0.97  # a draw may be the need itself
