@@ -89,6 +89,10 @@ def test_out_lens_are_the_real_lengths(folders: dict[str, Path]) -> None:
             odd_mel_frames = "bert" in kind and ((n - 400) // 160 + 1) % 2
             allowed = (0, 1) if odd_mel_frames else (0,)  # half a pair of frames is masked
             assert extra in allowed, (kind, n, states.shape[1], lens)
+            if kind == "w2v-bert":
+                is_pad = encoder.features([tiny.clip(1.0)[:n]]).is_pad
+                assert is_pad is not None
+                assert int(lens[0]) == int((~is_pad).sum())
         assert encoder.positions(5000) == (
             5000 if encoder.equal_lengths_only else int(encoder.out_lens(torch.tensor([5000]))[0])
         )
