@@ -158,6 +158,7 @@ def test_plain_transformers_opens_it_and_says_the_same_at_30_s(
     folder = save(model, tmp_path / "model", base)
     stale = {"vocab.json", "merges.txt", "added_tokens.json"}
     assert not stale & {path.name for path in folder.iterdir()}
+    assert "added_tokens_decoder" not in (folder / "tokenizer_config.json").read_text()
     plain = WhisperForConditionalGeneration.from_pretrained(folder)
     processor = WhisperProcessor.from_pretrained(folder)
     clips = [tiny.clip(1.0), tiny.clip(0.7, 1), tiny.clip(2.0, 2), np.zeros(16_000, np.float32)]
@@ -184,6 +185,10 @@ def test_plain_transformers_opens_it_and_says_the_same_at_30_s(
         "ahoj rybo"
     )
     # the prompt that plain transformers starts from
+    generation = plain.generation_config
+    assert generation.begin_suppress_tokens is None  # an empty transcript is allowed
+    specials = range(tokens.eot + 1, tokens.no_timestamps + 1)
+    assert generation.suppress_tokens == list(specials)  # quotes and brackets are allowed
     starts = [plain.generation_config.decoder_start_token_id]
     assert starts == tokens.prompt[:1]
     if multilingual:

@@ -101,6 +101,24 @@ def write_wav2vec2(folder: Path, *, group_norm: bool = False, dropout: float = 0
     return folder
 
 
+def write_w2v_bert(folder: Path) -> Path:
+    """A w2v-BERT of width 16: log-mel frames in pairs, padding told by a mask."""
+    import torch
+    from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
+
+    torch.manual_seed(0)
+    config = Wav2Vec2BertConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_depthwise_kernel_size=3,
+    )
+    Wav2Vec2BertModel(config).save_pretrained(folder)
+    SeamlessM4TFeatureExtractor(num_mel_bins=80, padding_value=1.0).save_pretrained(folder)
+    return folder
+
+
 def tones(text: str, *, letter_s: float = LETTER_S, seed: int = 0) -> np.ndarray:
     """float32 samples at 16 kHz: one tone a letter, silence for a space, a little noise."""
     n = int(letter_s * 16_000)

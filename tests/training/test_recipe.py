@@ -306,6 +306,26 @@ def test_minutes_take_a_part_and_five_are_part_of_ten(
     assert taken[0] < taken[1]
 
 
+@pytest.mark.parametrize("kind", ["group norm", "w2v-BERT"])
+def test_other_bases_train_at_changing_speed_and_from_the_cache(
+    speech: Path, tmp_path: Path, kind: str
+) -> None:
+    """Group norm takes batches of one length only; w2v-BERT's features are (B, T, F)."""
+    folder = tmp_path / "base"
+    if kind == "group norm":
+        base = small.write_wav2vec2(folder, group_norm=True)
+    else:
+        base = small.write_w2v_bert(folder)
+    spread = {"stop": {"epochs": 2}, "evaluate": {"every": 50}}
+    speeds = small.stage("ctc", augment={"speed": [0.9, 1.0, 1.1]}, **spread)
+    run = adapt(base, speech, tmp_path / "speeds", speeds)
+    assert "not_finite" not in run.summaries[0]["guards"]
+    head = small.stage("ctc", train={"part": "head"}, **spread)
+    run = adapt(base, speech, tmp_path / "head", head)
+    assert run.summaries[0]["frozen_cache"]["bytes"] > 0
+    assert len(list((tmp_path / "cache").glob("frozen/*/*"))) == len(small.TRAIN)
+
+
 def test_it_learns_to_spell_tones(tmp_path: Path, speech: Path) -> None:
     """A whole run on planted speech: an error rate that no standing still can reach."""
     base = small.write_whisper(tmp_path / "base", dropout=0.0)
