@@ -10,7 +10,7 @@ import json
 import resource
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Run:
     """
 
     folder: Path
+    _options: dict[str, DecodeOptions] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -84,16 +85,19 @@ class Run:
         from xlasr.decoding.fusion import language_model
 
         settings = decode or self.recipe.decode
-        lm = None
-        if settings.lm_order:
-            corpus = Corpus.open(self.facts["corpus"]["path"])
-            lm = language_model(self.model, corpus, settings)
-        return DecodeOptions(
-            beam=settings.beam,
-            lm=lm,
-            lm_weight=settings.lm_weight,
-            length_bonus=settings.length_bonus,
-        )
+        key = settings.model_dump_json()
+        if key not in self._options:  # a language model is built once, not for every recording
+            lm = None
+            if settings.lm_order:
+                corpus = Corpus.open(self.facts["corpus"]["path"])
+                lm = language_model(self.model, corpus, settings)
+            self._options[key] = DecodeOptions(
+                beam=settings.beam,
+                lm=lm,
+                lm_weight=settings.lm_weight,
+                length_bonus=settings.length_bonus,
+            )
+        return self._options[key]
 
     def transcribe(
         self, audio: str | Path, *, decode: DecodeSettings | None = None

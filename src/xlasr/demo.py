@@ -29,7 +29,7 @@ def run_demo(folder: Path) -> None:
         "it (real actors, free licence), and then transcribes scenes it was not trained on.\n"
         "On two cores this takes 15 to 20 minutes after the downloads (about 220 MB). Expect a "
         "character error rate of about 28 %, down from about 88 % for the unadapted base; the "
-        "full recipe, whisper-full, trains four times as long and goes further.\n",
+        "full recipe, whisper-full, trains four times as long (not measured yet).\n",
         highlight=False,
     )
     corpus_folder, run_folder = folder / "corpus", folder / "run"
