@@ -393,7 +393,5 @@ def _override(tree: dict[str, Any], text: str) -> str | None:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, every field spelled out."""
-    text: str = yaml.safe_dump(
-        recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
     return text
