@@ -1,21 +1,13 @@
-"""A recipe: a list of stages, as typed objects and as YAML.
-
-Every field is documented once, here. An unknown key is an error with close matches, and all
-problems of a recipe are reported together.
-"""
+"""A recipe as typed objects: a list of stages. Every field is documented once, here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlasr.errors import ConfigError, UnknownName, UsageError, did_you_mean
-
-RECIPE_FOLDERS = (Path(__file__).parents[2] / "recipes", Path(__file__).parent / "recipes")
+from xlasr.errors import did_you_mean
 
 
 class Settings(BaseModel):
@@ -210,20 +202,20 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
-        problems = _misfits(self.model_dump())
+        problems = misfits(self.model_dump())
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
 
-def _misfits(tree: Mapping[str, Any]) -> list[str]:
+def misfits(tree: Mapping[str, Any]) -> list[str]:
     """What is wrong between fields; reads an unchecked tree, so that every problem is told."""
     problems = []
     seen: list[str] = []
     family = tree.get("family")
     wanted = {"ctc": "ctc", "seq2seq": "cross_entropy"}.get(str(family))
     modes = {"ctc": ("keep", "replace", "extend"), "seq2seq": ("keep", "cut")}.get(str(family))
-    for stage in _dicts(tree.get("stages")):
+    for stage in dicts(tree.get("stages")):
         name, init = str(stage.get("name")), str(stage.get("init", "base"))
         if name in seen:
             problems.append(f"two stages are called {name!r}")
@@ -232,7 +224,7 @@ def _misfits(tree: Mapping[str, Any]) -> list[str]:
             problems.append(
                 f"stage {name!r} starts from {init!r}, which is no earlier stage.{hint}"
             )
-        for objective in _dicts(stage.get("objectives")):
+        for objective in dicts(stage.get("objectives")):
             kind = objective.get("kind")
             if kind not in (None, "ctc", "cross_entropy"):
                 hint = did_you_mean(str(kind), ["ctc", "cross_entropy"])
@@ -244,154 +236,20 @@ def _misfits(tree: Mapping[str, Any]) -> list[str]:
                 )
             elif kind == "ctc" and objective.get("label_smoothing"):
                 problems.append(f"stage {name!r}: label_smoothing is for cross_entropy only")
-        for output in _dicts([stage.get("output")]):
+        for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")
             if modes and mode in ("cut", "replace", "extend") and mode not in modes:
                 problems.append(
                     f"stage {name!r}: output.mode {mode!r} does not fit the family {family!r}, "
                     f"which takes {', '.join(modes)}"
                 )
-        for train in _dicts([stage.get("train")]):
+        for train in dicts([stage.get("train")]):
             if train.get("part") == "layers" and not train.get("top_layers"):
                 problems.append(f"stage {name!r}: train.part layers needs train.top_layers")
         seen.append(name)
     return problems
 
 
-def _dicts(found: Any) -> list[dict[str, Any]]:
+def dicts(found: Any) -> list[dict[str, Any]]:
+    """The mappings of a list, where an unchecked tree has one."""
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
-    """Check a recipe.
-
-    Args:
-        tree: Parsed YAML.
-        source: For messages.
-
-    Raises:
-        ConfigError: With every problem found.
-    """
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        # pydantic looks at what lies between fields only where every field is right
-        found = [dict(e) for e in error.errors() if e["type"] != "value_error" or e["loc"]]
-        misfits = _misfits(tree) if isinstance(tree, Mapping) else []
-        raise ConfigError(source, [_explain(e) for e in found] + misfits) from None
-
-
-def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "recipe"
-    if error["type"] == "extra_forbidden":
-        key = str(error["loc"][-1])
-        known = _fields_at(error["loc"][:-1])
-        return f"{where}: unknown key.{did_you_mean(key, known)}"
-    found = "" if error["type"] == "missing" else f" (found {error['input']!r:.60})"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}{found if error['loc'] else ''}"
-
-
-def _fields_at(loc: Sequence[Any]) -> list[str]:
-    """Names of the fields of the settings object at a location in a recipe."""
-    model: Any = Recipe
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part)
-        if field is None:
-            return []
-        model = _settings_in(field.annotation)
-        if model is None:
-            return []
-    return list(model.model_fields)
-
-
-def _settings_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _settings_in(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def recipe_files() -> dict[str, Path]:
-    """Recipes that come with xlasr, by name."""
-    found: dict[str, Path] = {}
-    for folder in RECIPE_FOLDERS:
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path, with ``stage.field.field=value`` overrides.
-
-    Args:
-        name: A name that ``xlasr recipes`` lists, or a YAML file.
-        overrides: ``adapt.optim.lr=3e-4`` changes the stage called ``adapt``;
-            ``decode.beam=4`` and ``context.slack=32`` change the recipe itself.
-
-    Raises:
-        ConfigError: With every problem of the file and of the overrides.
-        UnknownName: No such recipe.
-    """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        files = recipe_files()
-        if name not in files:
-            raise UnknownName("recipe", name, files)
-        path = files[name]
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the recipe {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), [f"not YAML: {error}"]) from error
-    if not isinstance(tree, dict):
-        raise ConfigError(str(path), ["a recipe is a mapping with `family` and `stages`"])
-    problems = [f"--set {p}" for p in (_override(tree, o) for o in overrides) if p]
-    try:
-        recipe = parse_recipe(tree, str(path))
-    except ConfigError as error:
-        raise ConfigError(str(path), problems + error.problems) from None
-    if problems:
-        raise ConfigError(str(path), problems)
-    return recipe
-
-
-def _override(tree: dict[str, Any], text: str) -> str | None:
-    key, equals, value = text.partition("=")
-    if not equals:
-        return f"{text!r}: write stage.field=value"
-    first, *rest = key.split(".")
-    stages = {str(s.get("name")): s for s in _dicts(tree.get("stages"))}
-    if first in stages:
-        node: Any = stages[first]
-    elif first in Recipe.model_fields and first != "stages":
-        node, rest = tree, [first, *rest]
-    else:
-        known = [*stages, *(f for f in Recipe.model_fields if f != "stages")]
-        return f"{text!r}: no stage {first!r}.{did_you_mean(first, known)} Known: {known}"
-    if not all(rest) or not rest:
-        return f"{text!r}: name a field of {first!r}"
-    try:
-        parsed = yaml.safe_load(value)
-        for part in rest[:-1]:
-            at: Any = int(part) if isinstance(node, list) else part
-            if isinstance(node, dict) and node.get(part) is None:
-                node[part] = {}  # `noise.probability=0.5` turns on what was null
-            node = node[at]
-        node[int(rest[-1]) if isinstance(node, list) else rest[-1]] = parsed
-    except yaml.YAMLError:
-        return f"{text!r}: {value!r} is not YAML"
-    except (TypeError, ValueError, IndexError):
-        return f"{text!r}: there is no such field (a list takes a number from 0)"
-    return None
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML, every field spelled out."""
-    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
-    return text

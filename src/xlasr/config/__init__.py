@@ -1,0 +1,51 @@
+"""Recipes: typed settings, and how they are read."""
+
+from xlasr.config.load import (
+    RECIPE_FOLDERS,
+    dump_recipe,
+    load_recipe,
+    parse_recipe,
+    recipe_files,
+)
+from xlasr.config.settings import (
+    AugmentSettings,
+    ContextSettings,
+    CorpusSettings,
+    DecodeSettings,
+    EvaluateSettings,
+    LoraSettings,
+    NoiseSettings,
+    ObjectiveSettings,
+    OptimSettings,
+    OutputSettings,
+    Recipe,
+    Settings,
+    SpecAugmentSettings,
+    Stage,
+    StopSettings,
+    TrainSettings,
+)
+
+__all__ = [
+    "RECIPE_FOLDERS",
+    "AugmentSettings",
+    "ContextSettings",
+    "CorpusSettings",
+    "DecodeSettings",
+    "EvaluateSettings",
+    "LoraSettings",
+    "NoiseSettings",
+    "ObjectiveSettings",
+    "OptimSettings",
+    "OutputSettings",
+    "Recipe",
+    "Settings",
+    "SpecAugmentSettings",
+    "Stage",
+    "StopSettings",
+    "TrainSettings",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_files",
+]
