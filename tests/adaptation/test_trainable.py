@@ -155,3 +155,22 @@ def test_more_layers_than_there_are(tmp_path: Path, top: int) -> None:
     model = build(tmp_path / "base", "ctc/whisper")
     with pytest.raises(UsageError, match=f"top_layers is {top}; .* 3 layers, so give 1 to 3"):
         make_trainable(model, TrainSettings.model_construct(part="layers", top_layers=top))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_of_the_base_is_set_and_acts_in_training_only(tmp_path: Path, kind: str) -> None:
+    model = build(tmp_path, kind)
+    features = model.features([tiny.clip(0.5)])
+
+    def differs() -> bool:
+        return not torch.equal(model.encoder(features), model.encoder(features))
+
+    make_trainable(model, TrainSettings(part="full", dropout=0.5))
+    model.train()
+    assert differs()
+    model.eval()
+    assert not differs()
+    make_trainable(model, TrainSettings(part="full", dropout=0.0))
+    model.train()
+    if kind.endswith("whisper"):  # the others keep their dropout of attention weights
+        assert not differs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,25 @@ def test_cut_of_the_real_vocabulary(tiny_en_dir: Path) -> None:
     assert [old_ids[i] for i in cut.prompt] == tokens.prompt == [50257, 50362]
     odd = "Привет, 世界! 🐟 \u0301x <|en|>"
     assert cut.decode(cut.encode(odd)) == odd
+
+
+# ---------------------------------------------------------------- BPE-dropout
+
+
+@given(st.text(max_size=40))
+def test_without_dropout_a_drawn_segmentation_is_the_usual_one(text: str) -> None:
+    for tokens in (WHOLE, CUT):
+        assert tokens.sample(text, 0.0, lambda: 0.0) == tokens.encode(text)
+
+
+@given(st.text(max_size=40), st.integers(0, 99))
+def test_dropout_spells_the_same_text_in_other_pieces(text: str, seed: int) -> None:
+    rng = random.Random(seed)
+    ids = CUT.sample(text, 0.5, rng.random)
+    assert CUT.decode(ids) == CUT.decode(CUT.encode(text))
+    assert len(ids) >= len(CUT.encode(text))
+    assert max(ids, default=0) < CUT.eot
+
+
+def test_full_dropout_leaves_bytes() -> None:
+    assert len(WHOLE.sample("ahoj", 0.999, lambda: 0.5)) == len(b" ahoj")

@@ -64,3 +64,25 @@ def test_padding_teaches_nothing(model: WhisperModel) -> None:
         assert wide.grad is not None
         gradients.append(wide.grad[0] * n_tokens)  # sum instead of mean
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
+
+
+def test_bpe_dropout_draws_in_training_only_and_repeats_with_the_seed(model: WhisperModel) -> None:
+    texts = ["ahoj rybo kde jsi"]
+    states = model.encoder(model.features([tiny.clip(1.0)]))
+    lens = torch.tensor([16_000])
+
+    def loss(seed: int, dropout: float) -> float:
+        settings = ObjectiveSettings(kind="cross_entropy", bpe_dropout=dropout)
+        torch.manual_seed(seed)
+        return float(cross_entropy(model, states, lens, texts, settings).detach())
+
+    was = model.training
+    try:
+        model.eval()
+        assert loss(0, 0.5) == loss(1, 0.5) == loss(0, 0.0)
+        model.train()
+        assert loss(0, 0.5) == loss(0, 0.5)
+        assert len({loss(seed, 0.5) for seed in range(5)}) > 1
+        assert loss(3, 0.5) != loss(3, 0.0)
+    finally:
+        model.train(was)

@@ -11,6 +11,7 @@ from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
 from xlasr.models.run import SpeechModel
+from xlasr.models.seq2seq import WhisperModel
 
 
 @dataclass
@@ -63,6 +64,8 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
             f"train.top_layers is {settings.top_layers}; this encoder has {n_layers} layers, so "
             f"give 1 to {n_layers}"
         )
+    if settings.dropout is not None:
+        set_dropout(model, settings.dropout)
     if settings.part == "lora":
         add_lora(model, settings.lora)
     first_trained = {
@@ -95,6 +98,24 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     layers = [layer_of(n) for g in groups.values() for n in g.names]
     lowest = min((layer for layer in layers if layer is not None), default=n_layers)
     return Trainable(list(groups.values()), lowest)
+
+
+def set_dropout(model: SpeechModel, rate: float) -> None:
+    """Set the dropout of every layer of the base's transformer.
+
+    Args:
+        model: Changed in place. Attention weights and activations inside of a feed-forward layer
+            keep what they have.
+        rate: Probability.
+    """
+    base: nn.Module = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
+    for module in base.modules():
+        for name in ("dropout", "hidden_dropout", "output_dropout", "final_dropout"):
+            held = getattr(module, name, None)
+            if isinstance(held, nn.Dropout):
+                held.p = rate
+            elif isinstance(held, float) and not hasattr(module, "k_proj"):
+                setattr(module, name, rate)  # in an attention the name means its weights
 
 
 def _layer_numbers(model: SpeechModel) -> Callable[[str], int | None]:

@@ -52,6 +52,9 @@ class TrainSettings(Settings):
     )
     top_layers: int = Field(0, ge=0, description="encoder layers trained under `layers`")
     lora: LoraSettings = LoraSettings()
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="in the layers of the base; None keeps what the base has"
+    )
     unfreeze_at: float = Field(
         0.0, ge=0, lt=1, description="share of the updates in which only the head is trained"
     )
@@ -113,6 +116,13 @@ class ObjectiveSettings(Settings):
     kind: str = Field(description="ctc, cross_entropy")
     weight: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")
+    bpe_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="cross_entropy only: probability that a merge of the BPE is passed over in "
+        "training (arXiv 1910.13267)",
+    )
 
 
 class OptimSettings(Settings):
@@ -234,8 +244,12 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                     f"stage {name!r}: objective {kind!r} does not fit the family {family!r}, "
                     f"which takes {wanted!r}"
                 )
-            elif kind == "ctc" and objective.get("label_smoothing"):
-                problems.append(f"stage {name!r}: label_smoothing is for cross_entropy only")
+            elif kind == "ctc":
+                problems += [
+                    f"stage {name!r}: {key} is for cross_entropy only"
+                    for key in ("label_smoothing", "bpe_dropout")
+                    if objective.get(key)
+                ]
         for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")
             if modes and mode in ("cut", "replace", "extend") and mode not in modes:

@@ -124,7 +124,7 @@ class WhisperSpeechEncoder(nn.Module):
         x = nn.functional.gelu(self.hf.conv1(features.values))
         x = nn.functional.gelu(self.hf.conv2(x)).transpose(1, 2)
         x = x + self.hf.embed_positions.weight[: x.shape[1]]
-        return nn.functional.dropout(x, self.hf.config.dropout, self.training)
+        return nn.functional.dropout(x, self.hf.dropout, self.training)
 
     def upper(self, hidden: Tensor, first: int, features: Features) -> Tensor:
         """Layers ``first`` .. last and the closing norm, on (B, T', D)."""

@@ -60,8 +60,13 @@ class WhisperModel(nn.Module):
         """Decoder positions, prompt included."""
         return int(self.hf.config.max_target_positions)
 
-    def target_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def target_ids(self, texts: Sequence[str], dropout: float = 0.0) -> tuple[Tensor, Tensor]:
         """Teacher-forcing inputs and targets.
+
+        Args:
+            texts: Transcripts.
+            dropout: Of merges of the BPE, drawn from PyTorch's generator; a segmentation that is
+                too long for the decoder is not taken.
 
         Returns:
             Inputs (B, U): prompt, text. Targets (B, U): text, end; -100 on the prompt and on
@@ -69,6 +74,12 @@ class WhisperModel(nn.Module):
         """
         prompt, eot = self.tokenizer.prompt, self.tokenizer.eot
         rows = [self.tokenizer.encode(t) for t in texts]
+        if dropout:
+            drawn = [
+                self.tokenizer.sample(t, dropout, lambda: float(torch.rand(()))) for t in texts
+            ]
+            room = self.max_tokens - len(prompt) - 1
+            rows = [d if len(d) <= room else r for d, r in zip(drawn, rows, strict=True)]
         width = len(prompt) + max(len(r) for r in rows)
         inputs = torch.full((len(rows), width), eot)
         targets = torch.full((len(rows), width), -100)

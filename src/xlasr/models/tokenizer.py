@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class WhisperTokens:
         import tokenizers
 
         self.spec = spec
+        self._ranks: dict[tuple[str, str], int] | None = None  # of merges, once they are needed
         self.n_vocab = n_vocab
         self.language = language
         self._bpe = tokenizers.Tokenizer.from_str(json.dumps(spec))
@@ -106,6 +108,13 @@ class WhisperTokens:
                 token = self._special("<|en|>")
             self.prompt = [start, token, self._special("<|transcribe|>"), self.no_timestamps]
 
+    @property
+    def _merges(self) -> list[tuple[str, str]]:
+        """Pairs in the order in which they are merged; both spellings of the file are read."""
+        merges = self.spec["model"]["merges"]
+        pairs = (m.split(" ") if isinstance(m, str) else m for m in merges)
+        return [(first, second) for first, second in pairs]
+
     def _special(self, token: str) -> int:
         found = self._bpe.token_to_id(token)
         if found is None:
@@ -119,6 +128,37 @@ class WhisperTokens:
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone, with the leading space Whisper was trained with."""
         ids: list[int] = self._bpe.encode(" " + text.strip(), add_special_tokens=False).ids
+        return ids
+
+    def sample(self, text: str, dropout: float, uniform: Callable[[], float]) -> list[int]:
+        """Ids of one random segmentation (BPE-dropout, Provilkov et al. 2020, section 3).
+
+        The tokenizers library has it too, but draws from a generator that cannot be seeded, and
+        a resumed run has to draw the same again.
+
+        Args:
+            text: As for ``encode``.
+            dropout: Probability that a merge is passed over each time it could be made; 0 gives
+                what ``encode`` gives.
+            uniform: Draws from [0, 1).
+        """
+        if self._ranks is None:
+            self._ranks = {pair: rank for rank, pair in enumerate(self._merges)}
+        ranks, vocab = self._ranks, self.spec["model"]["vocab"]
+        ids: list[int] = []
+        for word, _ in self._bpe.pre_tokenizer.pre_tokenize_str(" " + text.strip()):
+            parts = list(word)
+            while len(parts) > 1:
+                possible = [
+                    (ranks[pair], at)
+                    for at, pair in enumerate(itertools.pairwise(parts))
+                    if pair in ranks and not (dropout and uniform() < dropout)
+                ]
+                if not possible:
+                    break
+                _, at = min(possible)
+                parts[at : at + 2] = [parts[at] + parts[at + 1]]
+            ids += [vocab[part] for part in parts]
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -140,10 +180,7 @@ class WhisperTokens:
             The cut tokenizer, and the old id of each new id (rows to keep of the embedding).
         """
         vocab: dict[str, int] = self.spec["model"]["vocab"]
-        merges = [
-            tuple(m.split(" ")) if isinstance(m, str) else tuple(m)
-            for m in self.spec["model"]["merges"]
-        ]
+        merges = self._merges
         parts: dict[str, list[str]] = {}  # of every merge that makes the piece, if several do
         for a, b in merges:
             parts.setdefault(a + b, []).extend((a, b))

@@ -28,9 +28,10 @@ def cross_entropy(
         states: (B, T', D) from its encoder.
         input_lens: Unused: the states of one batch share one context.
         texts: Transcripts.
-        settings: ``label_smoothing``.
+        settings: ``label_smoothing``; ``bpe_dropout``, in training only.
     """
-    inputs, targets = (t.to(states.device) for t in model.target_ids(texts))
+    dropout = settings.bpe_dropout if model.training else 0.0
+    inputs, targets = (t.to(states.device) for t in model.target_ids(texts, dropout))
     hidden = model.decoder_states(states, inputs)
     wanted = targets != -100
     logits = model.hf.proj_out(hidden[wanted])  # (N, V)
