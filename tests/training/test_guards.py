@@ -256,14 +256,8 @@ def test_whisper_counts_tokens_and_empty_text(whisper_dir: Path, tmp_path: Path)
     assert data.left_out == {"no text left after normalisation": 1, "more than 29 tokens": 1}
 
 
-def test_batches_of_a_base_with_group_norm_have_one_length(tmp_path: Path) -> None:
+def test_a_base_with_group_norm_trains_on_batches_too(tmp_path: Path) -> None:
     base = small.write_wav2vec2(tmp_path / "base", group_norm=True)
-    model = ctc_model(base)
-    lengths = [16_000 + n for n in range(0, 300, 7)]
-    buckets = bucket_function(model)
-    for factor in (0.9, 1.0, 1.1):
-        from xlasr.features.augment import speed
-
-        wanted = [len(speed(np.zeros(n, np.float32), factor)) for n in lengths]
-        durations = np.array([n / 16_000 for n in lengths], dtype=np.float32)
-        assert buckets(durations / factor).tolist() == wanted
+    buckets = bucket_function(ctc_model(base))
+    assert len(set(buckets(np.array([1.01, 1.2, 1.4])).tolist())) == 1
+    assert buckets(np.array([1.01]))[0] < buckets(np.array([3.0]))[0]

@@ -78,7 +78,11 @@ def recognise(
     load = clips if callable(clips) else clips.__getitem__
     encoder = model.encoder
     limit = encoder.max_positions if options.full_context else None
-    contexts = [limit or encoder.positions(max(1, round(d * 16_000))) for d in durations_s]
+    bucket = 1 if encoder.max_positions else 25  # where padding is masked, half a second together
+    contexts = [
+        limit or -(-encoder.positions(max(1, round(d * 16_000))) // bucket) * bucket
+        for d in durations_s
+    ]
     device = next(model.parameters()).device
     results: list[Recognised | None] = [None] * len(durations_s)
     order = sorted(range(len(contexts)), key=lambda i: -contexts[i])
@@ -86,8 +90,6 @@ def recognise(
     while at < len(order):
         context = contexts[order[at]]
         seconds = max(context * encoder.samples_per_position / 16_000, 0.1)
-        if encoder.equal_lengths_only:
-            seconds = durations_s[order[at]]
         size = max(1, int(options.batch_s // seconds))
         rows = [i for i in order[at : at + size] if contexts[i] == context]
         at += len(rows)

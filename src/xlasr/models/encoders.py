@@ -71,7 +71,6 @@ class WhisperSpeechEncoder(nn.Module):
     """
 
     samples_per_position = 2 * HOP
-    equal_lengths_only = False
 
     def __init__(self, hf: Any, context: Context | None) -> None:
         super().__init__()
@@ -170,9 +169,10 @@ class SelfSupervisedEncoder(nn.Module):
         self.n_layers: int = hf.config.num_hidden_layers
         self.is_mel = hf.config.model_type == "wav2vec2-bert"
         # A group norm looks along the whole time axis, so padding would change its statistics;
-        # the convolutions of a length adapter look over the end of a clip into its padding.
+        # the convolutions of a length adapter look over the end of a clip into its padding. Such
+        # bases are given the clips of a batch one length at a time.
         group_norm = getattr(hf.config, "feat_extract_norm", "layer") == "group"
-        self.equal_lengths_only = group_norm or has_adapter
+        self.feels_padding = group_norm or has_adapter
         self.stride = 2 * HOP if self.is_mel else int(np.prod(hf.config.conv_stride))
         if has_adapter:
             self.stride *= int(hf.config.adapter_stride**hf.config.num_adapter_layers)
@@ -185,8 +185,6 @@ class SelfSupervisedEncoder(nn.Module):
 
     def positions(self, n_samples: int) -> int:
         """Encoder positions given to a clip of ``n_samples``; its bucket for batching."""
-        if self.equal_lengths_only:
-            return n_samples
         return int(self.out_lens(torch.tensor([n_samples]))[0])
 
     def out_lens(self, input_lens: Tensor) -> Tensor:
@@ -200,14 +198,9 @@ class SelfSupervisedEncoder(nn.Module):
         """Normalise and pad clips with transformers' own extractor.
 
         Raises:
-            BaseError: Clips of unequal length for a base with group norm, or one too short.
+            BaseError: A clip is too short for one position.
         """
         lens = torch.tensor([len(c) for c in clips])
-        if self.equal_lengths_only and len(set(lens.tolist())) > 1:
-            raise BaseError(
-                "this base looks along the whole clip (group norm or length adapter), so a batch "
-                f"must hold clips of one length; found {sorted(set(lens.tolist()))} samples"
-            )
         if int(self.out_lens(lens).min()) < 1:
             raise BaseError(
                 f"a clip of {int(lens.min())} samples gives no encoder position; drop it"
@@ -239,11 +232,21 @@ class SelfSupervisedEncoder(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Encode: values -> (B, T', D)."""
-        mask = None
-        if features.is_pad is not None and not self.equal_lengths_only:
-            mask = (~features.is_pad).to(torch.int64)
+        is_pad = features.is_pad
+        if is_pad is None or not self.feels_padding:
+            return self._states(features.values, None if is_pad is None else ~is_pad)
+        lens = (~is_pad).sum(1)
+        alone: dict[int, Tensor] = {}
+        for n in sorted(set(lens.tolist())):
+            rows = torch.nonzero(lens == n)[:, 0]
+            found = self._states(features.values[rows, :n], None)
+            alone.update(zip(rows.tolist(), found, strict=True))
+        return nn.utils.rnn.pad_sequence([alone[i] for i in range(len(lens))], batch_first=True)
+
+    def _states(self, values: Tensor, mask: Tensor | None) -> Tensor:
         name = "input_features" if self.is_mel else "input_values"
-        out = self.hf(**{name: features.values}, attention_mask=mask)
+        attention = None if mask is None else mask.to(torch.int64)
+        out = self.hf(**{name: values}, attention_mask=attention)
         return out.last_hidden_state  # type: ignore[no-any-return]
 
     def layer_modules(self) -> Sequence[nn.Module]:

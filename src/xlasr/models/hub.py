@@ -27,16 +27,20 @@ class Base:
         folder: transformers directory.
         sha256: Of the weights, so that heads and adapters can name their base.
         model_type: ``config.model_type``.
+        adapted: Family of the finished run that it is; None for a bare base.
     """
 
     name: str
     folder: Path
     sha256: str
     model_type: str
+    adapted: str | None = None
 
     @property
     def families(self) -> tuple[str, ...]:
         """Families this base can serve."""
+        if self.adapted == "ctc":
+            return ("ctc",)  # its encoder went its own way; a decoder would not understand it
         return ("ctc", "seq2seq") if self.model_type == "whisper" else ("ctc",)
 
 
@@ -54,8 +58,8 @@ def find_base(name: str) -> Base:
     """Find a base and, for a built-in or a hub id, fetch it.
 
     Args:
-        name: A built-in name (``whisper-tiny.en``), a transformers directory, or a hub id
-            (``facebook/wav2vec2-xls-r-300m``).
+        name: A built-in name (``whisper-tiny.en``), a transformers directory, a finished run to
+            go on from, or a hub id (``facebook/wav2vec2-xls-r-300m``).
 
     Raises:
         BaseError: The directory is no model of a known kind, or has no safetensors.
@@ -67,7 +71,7 @@ def find_base(name: str) -> Base:
 
         folder = fetch_tiny_en(cache_dir())
     elif Path(name).is_dir():
-        folder = Path(name)
+        folder = _model_of_run(Path(name))
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = _download(name)
     else:
@@ -89,7 +93,29 @@ def find_base(name: str) -> Base:
     known = ("whisper", *SELF_SUPERVISED)
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
-    return Base(name, folder, weights_sha256(folder), model_type)
+    return Base(name, folder, weights_sha256(folder), model_type, _adapted_family(folder))
+
+
+def _model_of_run(folder: Path) -> Path:
+    """The finished model of a run folder; any other folder is taken as it is."""
+    if not (folder / "run.json").exists():
+        return folder
+    if not (folder / "model" / "xlasr.json").exists():
+        raise BaseError(
+            f"the run {folder} is not finished; go on with `xlasr adapt --resume {folder}`, then "
+            "use it as a base"
+        )
+    return (folder / "model").resolve()
+
+
+def _adapted_family(folder: Path) -> str | None:
+    path = folder / "xlasr.json"
+    if not path.exists():
+        return None
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["family"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BaseError(f"{path} names no family; is it damaged?") from error
 
 
 def _download(name: str) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlasr.errors import BaseError, RunError
 from xlasr.models.ctc import CTCModel
-from xlasr.models.encoders import Context, SpeechEncoder
+from xlasr.models.encoders import Context, SpeechEncoder, WhisperSpeechEncoder
 from xlasr.models.hub import (
     Base,
     base_files,
@@ -40,14 +40,14 @@ def from_base(
     language: str,
     alphabet: CharTokenizer | None = None,
 ) -> SpeechModel:
-    """Build a model of a family on a base.
+    """Build a model of a family on a base; a finished run of that family keeps its vocabulary.
 
     Args:
         base: What ``find_base`` returned.
         family: ``ctc`` or ``seq2seq``.
         context: Whisper's short context; ignored by self-supervised encoders.
         language: BCP-47 tag of what it will recognise.
-        alphabet: Letters of the new CTC head.
+        alphabet: Letters of the new CTC head; not needed where the base has one.
 
     Raises:
         BaseError: The base has no such family.
@@ -63,6 +63,8 @@ def from_base(
         "language": language,
         "text": "headline",
     }
+    if base.adapted == family:
+        return _go_on(base, info, context)
     if family == "seq2seq":
         hf = load_whisper(base.folder)
         multilingual = getattr(hf.generation_config, "is_multilingual", None)
@@ -78,6 +80,21 @@ def from_base(
     else:
         encoder = load_self_supervised(base.folder)
     return CTCModel(encoder, alphabet, info)
+
+
+def _go_on(base: Base, info: dict[str, Any], context: Context | None) -> SpeechModel:
+    """A finished model as the beginning of another run."""
+    model = load_model(base.folder)
+    info["text"] = model.info["text"]
+    model.info = info
+    if isinstance(model, WhisperModel):
+        tokens = model.tokenizer
+        model.tokenizer = WhisperTokens(
+            tokens.spec, tokens.n_vocab, info["language"], tokens.multilingual
+        )
+    if isinstance(model.encoder, WhisperSpeechEncoder):
+        model.encoder.context = context
+    return model
 
 
 def save_model(

@@ -14,7 +14,7 @@ from xlasr.data.corpus import Split
 from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
 from xlasr.errors import DataError
 from xlasr.models.hub import Base
-from xlasr.models.run import SpeechModel, from_base
+from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.scoring.bootstrap import PairedResult, paired
 from xlasr.scoring.error_rates import Score, score
 
@@ -99,7 +99,9 @@ def base_transcripts(
     language: str,
     progress: Callable[[float], None] | None = None,
 ) -> list[Recognised] | None:
-    """Transcripts by the unadapted base at its own 30 s, kept in the cache; None without a decoder.
+    """Transcripts by the base, kept in the cache; None where it has neither decoder nor head.
+
+    A bare Whisper is given its own 30 s; a finished run decodes at the context it was trained for.
 
     Args:
         base: As found.
@@ -107,16 +109,20 @@ def base_transcripts(
         language: For the prompt of a multilingual base.
         progress: Called with seconds of audio.
     """
-    if "seq2seq" not in base.families:
+    if base.adapted is None and "seq2seq" not in base.families:
         return None
-    key = json.dumps([base.sha256, split.sha256, language, "greedy at 30 s", 1])
+    how = f"greedy, {base.adapted}" if base.adapted else "greedy at 30 s"
+    key = json.dumps([base.sha256, split.sha256, language, how, 1])
     path = cache_dir() / "base-transcripts" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
     if path.exists():
         rows = json.loads(path.read_text(encoding="utf-8"))
         if progress:
             progress(float(split.durations_s.sum()))
         return [Recognised(**row) for row in rows]
-    model = from_base(base, "seq2seq", context=None, language=language).eval()
+    if base.adapted:
+        model = load_model(base.folder)
+    else:
+        model = from_base(base, "seq2seq", context=None, language=language).eval()
     # weights that were never tuned for short context break at it (docs/architecture.md)
     found = transcribe_split(model, split, DecodeOptions(batch_s=240.0), progress)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -170,9 +170,9 @@ def build_model(
         )
     else:
         model = load_model(folders[stage.init] / "model")
-        if stage.output.mode == "replace" and isinstance(model, CTCModel):
-            model.tokenizer = CharTokenizer.from_texts(texts)
-            model.head = torch.nn.Linear(model.encoder.dim, len(model.tokenizer))
+    if stage.output.mode == "replace" and isinstance(model, CTCModel):
+        model.tokenizer = CharTokenizer.from_texts(texts)
+        model.head = torch.nn.Linear(model.encoder.dim, len(model.tokenizer))
     if stage.output.mode == "cut":
         cut_to_text(model, texts)
     elif stage.output.mode == "extend":

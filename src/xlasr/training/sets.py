@@ -142,9 +142,6 @@ def bucket_function(model: SpeechModel) -> Callable[[Floats], Ints]:
             return np.asarray(np.minimum(encoder.max_positions or 0, rounded), dtype=np.int64)
         if encoder.max_positions is not None:
             return np.full(len(samples), encoder.max_positions, dtype=np.int64)
-        if encoder.equal_lengths_only:
-            # exactly one length in a batch
-            return np.rint(durations_s * 16_000).astype(np.int64)
         # a length bucket of half a second; the encoder masks what is padded
         return np.asarray(-(-samples // 8000) * 25, dtype=np.int64)
 
