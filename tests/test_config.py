@@ -90,6 +90,12 @@ def test_one_mistake_is_one_problem(stage: dict[str, Any], family: str, message:
     assert message in found[0]
 
 
+def test_length_bonus_is_refused_where_it_would_do_nothing() -> None:
+    seq2seq = tree(objectives=[{"kind": "cross_entropy"}]) | {"family": "seq2seq"}
+    found = problems(seq2seq | {"decode": {"beam": 4, "length_bonus": 0.5}})
+    assert found == ["decode.length_bonus is for ctc; Whisper's beam normalises by length"]
+
+
 def test_overrides_reach_stages_and_the_recipe(tmp_path: Path) -> None:
     path = write(tmp_path, tree(augment={"noise": None, "speed": [1.0, 1.1]}))
     recipe = load_recipe(

@@ -85,6 +85,8 @@ class Run:
         from xlasr.decoding.fusion import language_model
 
         settings = decode or self.recipe.decode
+        if settings.length_bonus and self.model.family == "seq2seq":
+            raise UsageError("length_bonus is for ctc runs; Whisper's beam normalises by length")
         key = settings.model_dump_json()
         if key not in self._options:  # a language model is built once, not for every recording
             lm = None
@@ -224,7 +226,8 @@ def _begin(folder: Path, recipe: Recipe, base: Any, corpus: Corpus, seed: int) -
         raise RunError(
             f"{folder} holds a run already; go on with --resume {folder}, or give another --out"
         )
-    if folder.exists() and any(folder.iterdir()):
+    begun = {"recipe.yaml", "run.json.tmp"}  # what a kill in the lines below leaves
+    if folder.exists() and any(path.name not in begun for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty and no run; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")

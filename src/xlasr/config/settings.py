@@ -196,7 +196,9 @@ class DecodeSettings(Settings):
         0, ge=0, description="0: no language model; else the order of its n-grams"
     )
     lm_weight: float = Field(0.3, ge=0)
-    length_bonus: float = Field(0.0, description="added for each symbol")
+    length_bonus: float = Field(
+        0.0, description="ctc only: added for each symbol; Whisper's beam normalises by length"
+    )
     lm_text: list[str] = Field([], description="text files besides the training transcripts")
 
 
@@ -261,6 +263,9 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
             if train.get("part") == "layers" and not train.get("top_layers"):
                 problems.append(f"stage {name!r}: train.part layers needs train.top_layers")
         seen.append(name)
+    for decode in dicts([tree.get("decode")]):
+        if family == "seq2seq" and decode.get("length_bonus"):
+            problems.append("decode.length_bonus is for ctc; Whisper's beam normalises by length")
     return problems
 
 
