@@ -5,8 +5,8 @@
 
 ``share`` trains with the recipe ``whisper-full`` and measures, in the same process, how much of an
 update is decoding, augmentation, log-mels and collation. ``million`` writes a manifest of that many
-utterances (each points at real audio of CORPUS, under an id of its own), opens it in a fresh process,
-plans an epoch and loads the first batch.
+utterances (each points at real audio of CORPUS, under an id of its own), opens it in a fresh
+process, plans an epoch and loads the first batch.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ PIPELINE = (
     "data scoring features models adaptation decoding alignment objectives training diagnosis "
     "reporting export serving"
 ).split()
-FOUNDATION = {"errors", "registry", "config"}  # below all: import only each other
+FOUNDATION = {"errors", "registry", "files", "config"}  # below all: import only each other
 TOP = {"api", "runs", "demo", "cli", "__init__", "__main__"}  # above all
 HEAVY = ("torch", "transformers", "lhotse", "matplotlib", "onnxruntime", "scipy", "peft")
 MAX_LINES = 400

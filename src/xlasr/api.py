@@ -19,12 +19,13 @@ import torch
 from rich.console import Console
 
 from xlasr import runs
-from xlasr.config import DecodeSettings, Recipe, dump_recipe, load_recipe, parse_recipe
+from xlasr.config import DecodeSettings, Recipe, dump_recipe, load_recipe
 from xlasr.data.corpus import Corpus
 from xlasr.decoding.formats import TimedText
 from xlasr.decoding.recognise import DecodeOptions
 from xlasr.decoding.transcribe import transcribe_file
 from xlasr.errors import RunError, UsageError
+from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.hub import find_base
 from xlasr.models.run import SpeechModel, load_model
 from xlasr.reporting.evaluate import Evaluation, evaluate_model, write_hypotheses
@@ -50,11 +51,15 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe, every field."""
-        import yaml
+        """The recipe, every field.
 
-        path = self.folder / "recipe.yaml"
-        return parse_recipe(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        Raises:
+            RunError: It is gone or damaged.
+        """
+        try:
+            return load_recipe(str(self.folder / "recipe.yaml"))
+        except UsageError as error:
+            raise RunError(f"{error}\nPut it back as it was, or start a new run") from error
 
     @property
     def summaries(self) -> list[dict[str, Any]]:
@@ -199,9 +204,9 @@ def adapt(
         raise RunError(f"{folder} was begun on other weights of {name}; they changed since")
     check_family(plan, found)
     torch.set_num_threads(facts.get("threads") or threads or torch.get_num_threads())
+    planned = plan_stages(plan, found, wanted, folder, facts.get("seed", seed))
     if not facts:
         facts = _begin(folder, plan, found, wanted, seed)
-    planned = plan_stages(plan, found, wanted, folder, facts["seed"])
     with runs.lock(folder):
         progress = Progress(console)
         metrics = Metrics(folder / "metrics.jsonl", folder / "tensorboard" if tensorboard else None)
@@ -224,16 +229,22 @@ def adapt(
 def _begin(folder: Path, recipe: Recipe, base: Any, corpus: Corpus, seed: int) -> dict[str, Any]:
     if (folder / "run.json").exists():
         raise RunError(
-            f"{folder} holds a run already; go on with --resume {folder}, or give another --out"
+            f"{folder} holds a run already; go on with --resume {folder}, give another --out, "
+            "or remove it"
         )
-    begun = {"recipe.yaml", "run.json.tmp"}  # what a kill in the lines below leaves
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give another --out")
+    begun = {"recipe.yaml", ".tmp-run.json"}  # what a kill in the lines below leaves
     if folder.exists() and any(path.name not in begun for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty and no run; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    name = base.name
+    if name not in BUILT_IN and Path(name).is_dir():
+        name = str(Path(name).absolute())  # the run is opened from other folders too
     facts = {
         "recipe": recipe.name,
-        "base": {"name": base.name, "sha256": base.sha256, "model_type": base.model_type},
+        "base": {"name": name, "sha256": base.sha256, "model_type": base.model_type},
         "corpus": {"path": str(corpus.path), "sha256": corpus.sha256},
         "language": corpus.card.language,
         "seed": seed,
@@ -334,12 +345,12 @@ def export(run: str | Path, out: str | Path, *, format: str = "ct2") -> Path:
     """
     from xlasr.export import EXPORTERS
 
+    exporter = EXPORTERS[format]
     opened = open_run(run)
     if opened.model.family != "seq2seq":
         raise UsageError(
             f"format {format!r} takes Whisper runs; {run} is a {opened.model.family} run. Its "
             f"folder {opened.folder / 'model'} holds safetensors and JSON that xlasr opens"
         )
-    exporter = EXPORTERS[format]
     exporter((opened.folder / "model").resolve(), Path(out))
     return Path(out)

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from xlasr.errors import AudioError, DataError, Interrupted, UsageError, XlasrError
 
 if TYPE_CHECKING:
     from xlasr.config import DecodeSettings
 
+
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C where none of them says how to go on."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            again = "stopped; nothing half-made was left. Give the same command to begin again"
+            raise Interrupted(again) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -22,9 +39,11 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Argument(help="folder to make", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="a finished run", show_default=False)]
-Beam = Annotated[int | None, typer.Option(help="beam width; choose it on dev")]
-LmOrder = Annotated[int | None, typer.Option(help="n-gram order; 0 is no language model")]
-LmWeight = Annotated[float | None, typer.Option(help="weight of the language model")]
+Beam = Annotated[int | None, typer.Option(min=1, help="beam width; choose it on dev")]
+LmOrder = Annotated[
+    int | None, typer.Option(min=0, help="n-gram order; 0 is no language model")
+]
+LmWeight = Annotated[float | None, typer.Option(min=0, help="weight of the language model")]
 LmText = Annotated[list[str] | None, typer.Option(help="text file for the language model")]
 
 
@@ -48,7 +67,6 @@ def prepare(
 ) -> None:
     """Make a corpus with splits and a card from recordings and transcripts."""
     from xlasr.data.prepare import prepare as run
-    from xlasr.errors import UsageError
 
     columns: dict[str, str] = {}
     for pair in column or []:
@@ -73,6 +91,7 @@ def prepare(
 
 @app.command()
 def adapt(
+    context: typer.Context,
     corpus: Annotated[Path | None, typer.Argument(help="corpus folder (xlasr prepare)")] = None,
     base: Annotated[
         str, typer.Option(help="built-in name, directory or hub id")
@@ -84,8 +103,11 @@ def adapt(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="stage.field=value; may be repeated")
     ] = None,
-    seed: Annotated[int, typer.Option(help="of weights, order, dropout and augmentation")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all")] = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="of weights, order, dropout and augmentation"),
+    ] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with this run")] = None,
     tensorboard: Annotated[bool, typer.Option(help="also write TensorBoard events")] = False,
 ) -> None:
@@ -94,19 +116,34 @@ def adapt(
 
     from xlasr import api
 
+    if resume is not None:
+        names = {"base": "base", "recipe": "recipe", "out": "out", "overrides": "set"}
+        names |= {"seed": "seed", "threads": "threads"}
+        given = [f"--{o}" for name, o in names.items() if _was_given(context, name)]
+        if given:
+            raise UsageError(
+                f"--resume goes on with what {resume} was begun with; leave out {', '.join(given)},"
+                " or start a new run"
+            )
     console = Console()
-    run = api.adapt(
-        corpus,
-        base=base,
-        recipe=recipe,
-        out=out,
-        overrides=overrides or [],
-        seed=seed,
-        threads=threads,
-        resume=resume,
-        tensorboard=tensorboard,
-        console=console,
-    )
+    try:
+        run = api.adapt(
+            corpus,
+            base=base,
+            recipe=recipe,
+            out=out,
+            overrides=overrides or [],
+            seed=seed,
+            threads=threads,
+            resume=resume,
+            tensorboard=tensorboard,
+            console=console,
+        )
+    except KeyboardInterrupt:  # before the first stage or after the last
+        begun = resume or out
+        if begun is None or not (begun / "run.json").exists():
+            raise
+        raise Interrupted(f"stopped. Go on with: xlasr adapt --resume {begun}") from None
     from xlasr.reporting.tables import show_run
 
     show_run(console, run.folder, run.facts)
@@ -122,7 +159,7 @@ def evaluate(
     lm_order: LmOrder = None,
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
-    lines: Annotated[int, typer.Option(help="worst and best lines to show")] = 5,
+    lines: Annotated[int, typer.Option(min=0, help="worst and best lines to show")] = 5,
 ) -> None:
     """Score base and adapted model side by side; writes report.html into the run."""
     from rich.console import Console
@@ -154,26 +191,37 @@ def transcribe(
     """Transcribe recordings; long ones are cut by voice activity and get times."""
     from xlasr import api
     from xlasr.decoding.formats import FORMATS
-    from xlasr.errors import DataError
 
     write = FORMATS[format]
     opened = api.open_run(run)
+    targets: dict[Path, Path] = {}
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in audio:
+            target = out / f"{path.stem}.{format}"
+            if target in targets:
+                raise UsageError(
+                    f"{targets[target]} and {path} would both be written to {target}. Transcribe "
+                    "them one by one, into different folders"
+                )
+            targets[target] = path
     decode = _decode(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
     failed: list[str] = []
     for path in audio:
         try:
             text = write(opened.transcribe(path, decode=decode))
-        except DataError as error:
+        except AudioError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(str(path))
             continue
         if out is None:
             sys.stdout.write(text)
         else:
-            out.mkdir(parents=True, exist_ok=True)
             (out / f"{path.stem}.{format}").write_text(text, encoding="utf-8")
     if failed:
-        raise DataError(f"{len(failed)} of {len(audio)} recordings were not transcribed: {failed}")
+        raise DataError(
+            f"{len(failed)} of {len(audio)} recordings were not transcribed: {', '.join(failed)}"
+        )
 
 
 @app.command()
@@ -250,23 +298,37 @@ def _decode(
 ) -> DecodeSettings:
     """The recipe's decoding with the options that were given."""
     given = {"beam": beam, "lm_order": lm_order, "lm_weight": lm_weight, "lm_text": lm_text}
-    return settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    decode = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    if not decode.lm_order and (lm_weight is not None or lm_text):
+        raise UsageError(
+            "--lm-weight and --lm-text are for a language model and there is none; add --lm-order 4"
+        )
+    return decode
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line (and is not its default)."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def main() -> None:
-    """Entry point: errors become one clear message; ``--debug`` shows the traceback."""
+    """Entry point: errors become one clear message; ``--debug`` shows the traceback too."""
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
     try:
         app()
-    except Exception as error:
-        from xlasr.errors import XlasrError
-
-        if debug or not isinstance(error, XlasrError):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    except (XlasrError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, Interrupted):
+            print(error, file=sys.stderr)
+        elif isinstance(error, XlasrError):
+            print(f"error: {error}", file=sys.stderr)
+        else:  # a full disk, a folder that may not be written
+            print(f"error: {error} (--debug shows where)", file=sys.stderr)
+        raise SystemExit(getattr(error, "exit_code", 1)) from None
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xlasr.errors import RunBusy, RunError
+from xlasr.files import write_text
 
 
 @contextmanager
@@ -49,22 +50,21 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     if not path.exists():
-        raise RunError(f"{folder} is no run of xlasr (it has no run.json)")
+        raise RunError(
+            f"{folder} is no run of xlasr (it has no run.json); `xlasr adapt CORPUS --out RUN` "
+            "makes one"
+        )
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}); start a new run") from error
+        _ = found["base"]["sha256"], found["corpus"]["sha256"], found["seed"], found["language"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error!r}); start a new run") from error
     return found
 
 
 def write(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``run.json`` atomically."""
-    temporary = folder / "run.json.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(facts, indent=1, ensure_ascii=False))
-        file.flush()
-        os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
-    os.replace(temporary, folder / "run.json")
+    write_text(folder / "run.json", json.dumps(facts, indent=1, ensure_ascii=False))
 
 
 def environment() -> dict[str, Any]:

@@ -98,7 +98,7 @@ class Card:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             newer = int(content.get("format", 0)) > FORMAT
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise CorpusError(
                 f"{path.parent}: not a corpus, it has no card.json."
                 f" Make one: xlasr prepare SOURCE {path.parent} --language TAG"

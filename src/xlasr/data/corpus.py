@@ -30,6 +30,7 @@ import numpy as np
 from xlasr.data import audio
 from xlasr.data.card import Card, SplitStats
 from xlasr.errors import CorpusError, UnknownName
+from xlasr.files import sha256
 
 INDEX = np.dtype([("offset", "<i8"), ("duration_s", "<f4"), ("n_symbols", "<i4")])
 
@@ -279,11 +280,7 @@ class Corpus:
         """
         for name, stats in self.card.splits.items():
             file = self.path / f"{name}.jsonl"
-            digest = hashlib.sha256()
-            with file.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-            if digest.hexdigest() != stats.sha256:
+            if sha256(file) != stats.sha256:
                 raise CorpusError(f"{file}: differs from its card. Prepare the corpus again.")
 
     def __repr__(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -23,6 +22,7 @@ from xlasr.data.quarantine import Quarantine
 from xlasr.data.splits import SPLITS
 from xlasr.data.text import normalise
 from xlasr.errors import CorpusError, UsageError
+from xlasr.files import sync
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -41,7 +41,10 @@ def check_target(path: Path, *, overwrite: bool) -> None:
             " Give a folder that does not exist yet."
         )
     if not overwrite:
-        raise UsageError(f"{path}: a corpus is there already. Ask to overwrite, or choose a name.")
+        raise UsageError(
+            f"{path}: a corpus is there already. Replace it with --overwrite (overwrite=True), or"
+            " name another folder."
+        )
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield folder
         for file in folder.glob("*.*"):
-            _fsync(file)
+            sync(file)
         folder.chmod(0o755)  # mkdtemp makes it private
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
@@ -65,7 +68,7 @@ def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             folder.rename(path)
-        _fsync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise CorpusError(
             f"{path}: the corpus could not be written ({error}); nothing was left behind."
@@ -80,14 +83,6 @@ def _version() -> str:
         return importlib.metadata.version("xlasr")
     except importlib.metadata.PackageNotFoundError:
         return "from a source folder"
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_corpus(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from xlasr.data import cache_dir
 from xlasr.errors import BaseError, HubUnreachable, UnknownName
+from xlasr.files import sha256
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
 
@@ -46,12 +46,7 @@ class Base:
 
 def weights_sha256(folder: Path) -> str:
     """Sha256 over every safetensors file of a directory, in name order."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256(*sorted(folder.glob("*.safetensors")))
 
 
 def find_base(name: str) -> Base:

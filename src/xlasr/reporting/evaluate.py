@@ -13,6 +13,7 @@ from xlasr.data import cache_dir
 from xlasr.data.corpus import Split
 from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
 from xlasr.errors import DataError
+from xlasr.files import write_text
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.scoring.bootstrap import PairedResult, paired
@@ -126,9 +127,7 @@ def base_transcripts(
     # weights that were never tuned for short context break at it (docs/architecture.md)
     found = transcribe_split(model, split, DecodeOptions(batch_s=240.0), progress)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps([vars(r) for r in found], ensure_ascii=False), "utf-8")
-    temporary.rename(path)
+    write_text(path, json.dumps([vars(r) for r in found], ensure_ascii=False))
     return found
 
 

@@ -21,8 +21,8 @@ from xlasr.config import Stage
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
 from xlasr.errors import CheckpointError
+from xlasr.files import sync, write_text
 from xlasr.models.run import SpeechModel, save_model
-from xlasr.training.checkpoint import sync, write_text
 from xlasr.training.metrics import Metrics, Progress
 
 STAGE_FORMAT = 1

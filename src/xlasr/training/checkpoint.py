@@ -8,7 +8,6 @@ the next read puts back.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from xlasr.errors import CheckpointError
+from xlasr.files import sha256, sync
 
 PREFIX = "last-"
 KEEP = 2
@@ -42,23 +42,6 @@ class Checkpoint:
     folder: Path
 
 
-def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a kill leaves the old one or the new one, never a part."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    sync(temporary)
-    os.replace(temporary, path)
-
-
 def _put_back(folder: Path) -> Path:
     """Undo a replacement that was cut between its two renames; returns the old one's name."""
     old = folder.parent / f".old-{folder.name}"
@@ -68,14 +51,6 @@ def _put_back(folder: Path) -> Path:
         else:
             os.rename(old, folder)
     return old
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write_checkpoint(
@@ -106,7 +81,7 @@ def write_checkpoint(
             save_file(plain, str(temporary / f"{stem}.safetensors"))
         (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
         files = {
-            p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)}
+            p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)}
             for p in sorted(temporary.iterdir())
         }
         (temporary / "manifest.json").write_text(json.dumps(files, indent=1), encoding="utf-8")
@@ -141,14 +116,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         wanted = {str(n): (int(f["bytes"]), str(f["sha256"])) for n, f in manifest.items()}
         if not {"state.json", "model.safetensors"} <= set(wanted):
             raise CheckpointError(f"{folder}: manifest.json is damaged (it lists {sorted(wanted)})")
-        for name, (size, sha256) in wanted.items():
+        for name, (size, expected) in wanted.items():
             path = folder / name
             if not path.exists():
                 raise CheckpointError(f"{folder}: {name} is missing")
             found = path.stat().st_size
             if found != size:
                 raise CheckpointError(f"{path} has {found} bytes, {size} were written")
-            if _sha256(path) != sha256:
+            if sha256(path) != expected:
                 raise CheckpointError(f"{path} was changed after it was written (sha256 differs)")
         stems = [Path(name).stem for name in wanted if name.endswith(".safetensors")]
         tensors = {stem: load_file(str(folder / f"{stem}.safetensors")) for stem in stems}

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from xlasr.errors import RunError, UsageError
-from xlasr.training.checkpoint import write_text
+from xlasr.files import write_text
 from xlasr.training.development import DevResult
 
 

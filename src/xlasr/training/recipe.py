@@ -18,6 +18,7 @@ from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
 from xlasr.data.text import normalise
 from xlasr.errors import ConfigError, Interrupted, UsageError, XlasrError
+from xlasr.files import sha256
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context
 from xlasr.models.hub import Base
@@ -99,7 +100,7 @@ def _problems(stage: Stage, corpora: Sequence[Corpus]) -> list[str]:
 
 def _file_sha256(path: str) -> str:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return sha256(Path(path))
     except OSError:
         return ""  # reported by _problems
 

@@ -107,6 +107,8 @@ def drop_unusable(
         raise DataError(
             f"no usable clip is left in split {data.split.name!r}: "
             + ", ".join(f"{n} {why}" for why, n in reasons.items())
+            + ". Do recordings and transcripts belong together? `xlasr prepare` cuts long ones by"
+            " the columns start and end of a table"
         )
     return TrainingSet(data.split, data.rows[kept], data.form, reasons)
 

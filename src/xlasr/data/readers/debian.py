@@ -8,7 +8,6 @@ instead of a download (and checked in the same way).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from xlasr.data.cache import cache_dir
 from xlasr.errors import DataError
+from xlasr.files import sha256
 
 KNOWN_SHA256 = {
     "asterisk-core-sounds-en_1.6.1-1": (
@@ -170,10 +170,7 @@ def _check(deb: Path, package: str, say: Callable[[str], None], *, by_hand: bool
         raise DataError(f"{deb}: not the Debian package {package} (damaged?). Delete it.")
     version = parsed["Version"]
     name = f"{package}_{version}".replace("/", "_")
-    digest = hashlib.sha256()
-    with deb.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    digest = sha256(deb)
     expected = KNOWN_SHA256.get(name)
     if expected is None:
         expected = _apt_sha256(package, version, deb.parent)
@@ -181,10 +178,10 @@ def _check(deb: Path, package: str, say: Callable[[str], None], *, by_hand: bool
             f"notice: {package} {version} is not the version that the published numbers were made"
             " with; it was checked against apt's own hash"
         )
-    if digest.hexdigest() != expected:
+    if digest != expected:
         advice = "Delete it and fetch again." if by_hand else "Try again; tell us if it stays so."
         raise DataError(
-            f"{deb.name}: sha256 is {digest.hexdigest()}, expected {expected or 'unknown to apt'}."
+            f"{deb.name}: sha256 is {digest}, expected {expected or 'unknown to apt'}."
             f" The file is damaged or was tampered with. {advice}"
         )
     return name
