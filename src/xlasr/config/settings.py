@@ -199,7 +199,7 @@ class DecodeSettings(Settings):
     length_bonus: float = Field(
         0.0, description="ctc only: added for each symbol; Whisper's beam normalises by length"
     )
-    lm_text: list[str] = Field([], description="text files besides the training transcripts")
+    lm_text: list[str] = Field([], description="text files or corpora besides the training texts")
 
 
 class Recipe(Settings):

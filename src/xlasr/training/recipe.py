@@ -37,7 +37,7 @@ from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.metrics import Metrics, Progress
-from xlasr.training.sets import TrainingSet, drop_unusable, open_set
+from xlasr.training.sets import TrainingSet, drop_unusable, leave_out_texts, open_set
 
 FROZEN_CACHE_BYTES = 8 << 30
 
@@ -197,6 +197,8 @@ def _run_stage(
         open_set(corpus.split("train"), form, settings.minutes)
         for corpus, settings in zip(run.corpora, stage.data, strict=True)
     ]
+    held_out = _held_out_texts(run.corpora[0]) if len(sets) > 1 else set()
+    sets = [sets[0], *(leave_out_texts(data, held_out) for data in sets[1:])]
     model = build_model(recipe, base, run, folders, sets, seed)
     letters = Counter(c for data in sets for text in data.texts() for c in text)
     sets = [drop_unusable(data, model, stage.augment.speed) for data in sets]
@@ -238,6 +240,12 @@ def _run_stage(
     )
     configs = base.folder if stage.init == "base" else folders[stage.init] / "model"
     write_result(run, model, configs, summary)
+
+
+def _held_out_texts(corpus: Corpus) -> set[str]:
+    """Texts of dev and test, so that no other corpus teaches them."""
+    names = [name for name in corpus.splits if name != "train"]
+    return {normalise(u.text) for name in names for u in corpus.split(name)}
 
 
 def _tell(

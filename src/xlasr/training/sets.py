@@ -62,6 +62,20 @@ def open_set(split: Split, form: str, minutes: float | None = None) -> TrainingS
     return TrainingSet(split, rows, form, {})
 
 
+def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:
+    """Leave out clips of another corpus whose text stands in dev or test of the main one.
+
+    Args:
+        data: Of a corpus of the mix.
+        held_out: Texts in the headline form.
+    """
+    texts = [normalise(data.split[int(row)].text) for row in data.rows]
+    kept = np.asarray([text not in held_out for text in texts], dtype=bool)
+    dropped = int((~kept).sum())
+    reasons = {"its text stands in dev or test": dropped} if dropped else {}
+    return TrainingSet(data.split, data.rows[kept], data.form, {**data.left_out, **reasons})
+
+
 def drop_unusable(
     data: TrainingSet, model: SpeechModel, speeds: Sequence[float] = (1.0,)
 ) -> TrainingSet:
@@ -110,7 +124,7 @@ def drop_unusable(
             + ". Do recordings and transcripts belong together? `xlasr prepare` cuts long ones by"
             " the columns start and end of a table"
         )
-    return TrainingSet(data.split, data.rows[kept], data.form, reasons)
+    return TrainingSet(data.split, data.rows[kept], data.form, {**data.left_out, **reasons})
 
 
 def load_batch(

@@ -1,11 +1,13 @@
 """One file per layout of recordings and transcripts.
 
-======== ==========================================================================
-folder   a folder of audio with same-stem ``.txt``
-table    CSV or TSV with one row per utterance
-fillets  the game Fish Fillets, unpacked (sources ``fillets-cs``, ``fillets-nl``)
-asterisk the prompts of Asterisk, unpacked (sources ``asterisk-en``, ``-es``, ``-fr``, ``-it``)
-======== ==========================================================================
+=========== =======================================================================
+folder      a folder of audio with same-stem ``.txt``
+table       CSV or TSV with one row per utterance
+fillets     the game Fish Fillets, unpacked (sources ``fillets-cs``, ``fillets-nl``)
+asterisk    prompts of Asterisk, unpacked (sources ``asterisk-en``, ``-es``, ``-fr``, ``-it``)
+spoken-text a text file, read out by espeak-ng (synthetic; training only)
+fortunes    quotations of ``fortunes-*``, read out by espeak-ng (source ``synthetic-cs``)
+=========== =======================================================================
 
 A new layout is one new file here: a function ``read(path, options, quarantine)`` that yields
 ``RawRecord`` and reports what it cannot use, one line in ``READERS`` and, where its files can be
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xlasr.data.readers import asterisk, fillets, folder, table
+from xlasr.data.readers import asterisk, fillets, folder, spoken_text, table
 from xlasr.data.readers.base import RawRecord, ReaderFn, ReadOptions, Source
 from xlasr.errors import DataError
 from xlasr.registry import Registry
@@ -26,9 +28,11 @@ READERS.register("folder")(folder.read)
 READERS.register("table")(table.read)
 READERS.register("fillets")(fillets.read)
 READERS.register("asterisk")(asterisk.read)
+READERS.register("spoken-text")(spoken_text.read_sentences)
+READERS.register("fortunes")(spoken_text.read_fortunes)
 
 SOURCES: Registry[Source] = Registry("source")
-for _name, _source in {**fillets.SOURCES, **asterisk.SOURCES}.items():
+for _name, _source in {**fillets.SOURCES, **asterisk.SOURCES, **spoken_text.SOURCES}.items():
     SOURCES.register(_name)(_source)
 
 

@@ -1,0 +1,137 @@
+"""Synthetic speech by espeak-ng: text read out by rules, in many voices, in a hundred languages.
+
+It is no measure of anything and never enters dev or test; as training text with sound it teaches
+spelling and words that the recordings lack. Everything made from it is called synthetic.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from xlasr.errors import DataError
+
+SAMPLE_RATE = 16_000
+VOICES = tuple("m1 m2 m3 m4 m5 m6 m7 f1 f2 f3 f4 f5 klatt klatt2 croak".split())
+"""Variants of espeak-ng that differ in formants, breath and pitch range."""
+_SYNCHRONOUS = 2
+_UTF8 = 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
+_lock = threading.Lock()  # the library has one state for the whole process
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a sentence is spoken.
+
+    Args:
+        variant: One of ``VOICES``.
+        words_per_minute: 80 to 450.
+        pitch: 0 to 99; 50 is usual.
+        pitch_range: 0 (monotone) to 99.
+    """
+
+    variant: str
+    words_per_minute: int = 175
+    pitch: int = 50
+    pitch_range: int = 50
+
+
+def draw_voice(rng: np.random.Generator) -> Voice:
+    """A voice, rate and intonation within what sounds like a person."""
+    return Voice(
+        VOICES[int(rng.integers(len(VOICES)))],
+        int(rng.integers(135, 216)),
+        int(rng.integers(20, 81)),
+        int(rng.integers(30, 81)),
+    )
+
+
+class Synthesiser:
+    """espeak-ng in this process.
+
+    It draws from the clock: the same sentence lasts a few milliseconds more or less the next time.
+    A corpus made of it is repeatable only as files; its sha256 says which.
+
+    Args:
+        language: BCP-47 tag; espeak-ng's own voice names are these tags in lower case.
+
+    Raises:
+        DataError: The extra is not installed, or espeak-ng has no such language.
+    """
+
+    def __init__(self, language: str) -> None:
+        self._library, self._native_rate = _load()
+        self.language = language.lower()
+        with _lock:
+            found = self._library.espeak_SetVoiceByName(self.language.encode())
+        if found != 0:
+            raise DataError(
+                f"espeak-ng has no voice for {language!r}; its documentation lists the languages, "
+                "and a close one may do"
+            )
+
+    def say(self, text: str, voice: Voice) -> NDArray[np.float32]:
+        """Speak a sentence: float32, mono, 16 kHz.
+
+        Raises:
+            DataError: Nothing was spoken (the text has no word in it).
+        """
+        if not any(c.isalnum() for c in text):
+            raise DataError(f"espeak-ng would speak nothing for {text!r}: no word is in it")
+        blocks: list[NDArray[np.int16]] = []
+
+        def receive(samples: Any, count: int, events: Any) -> int:
+            if samples and count > 0:  # a last call without samples says that it is over
+                blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            return 0
+
+        content = text.encode() + b"\0"
+        with _lock:
+            library, callback = self._library, _CALLBACK(receive)
+            library.espeak_SetSynthCallback(callback)
+            library.espeak_SetVoiceByName(f"{self.language}+{voice.variant}".encode())
+            library.espeak_SetParameter(_RATE, voice.words_per_minute, 0)
+            library.espeak_SetParameter(_PITCH, voice.pitch, 0)
+            library.espeak_SetParameter(_RANGE, voice.pitch_range, 0)
+            library.espeak_Synth(content, len(content), 0, 0, 0, _UTF8, None, None)
+            library.espeak_SetSynthCallback(_CALLBACK(0))
+        if not blocks:
+            raise DataError(f"espeak-ng spoke nothing for {text!r}")
+        samples = np.concatenate(blocks).astype(np.float32) / 32768.0
+        resampled: NDArray[np.float32] = soxr.resample(samples, self._native_rate, SAMPLE_RATE)
+        return resampled
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
+_loaded: tuple[Any, int] | None = None
+
+
+def _load() -> tuple[Any, int]:
+    """The library and its sample rate; initialised once a process."""
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            try:
+                import espeakng_loader  # type: ignore[import-untyped]
+            except ImportError as error:
+                raise DataError(
+                    "synthetic speech needs espeak-ng: pip install 'xlasr[synthesis]'"
+                ) from error
+            library = ctypes.CDLL(espeakng_loader.get_library_path())
+            folder = espeakng_loader.get_data_path().encode()
+            rate = int(library.espeak_Initialize(_SYNCHRONOUS, 0, folder, 0))
+            if rate <= 0:
+                raise DataError(
+                    f"espeak-ng could not start (code {rate}); reinstall espeakng-loader"
+                )
+            _loaded = library, rate
+        return _loaded
