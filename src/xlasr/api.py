@@ -24,7 +24,7 @@ from xlasr.data.corpus import Corpus
 from xlasr.decoding.formats import TimedText
 from xlasr.decoding.recognise import DecodeOptions
 from xlasr.decoding.transcribe import transcribe_file
-from xlasr.errors import RunError, UsageError
+from xlasr.errors import RunError, TrainingStopped, UsageError, XlasrError
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.hub import find_base
 from xlasr.models.run import SpeechModel, load_model
@@ -211,13 +211,21 @@ def adapt(
         progress = Progress(console)
         metrics = Metrics(folder / "metrics.jsonl", folder / "tensorboard" if tensorboard else None)
         began, cpu = time.time(), _cpu_s()
+        cost = facts.setdefault("cost", {"cpu_s": 0.0, "wall_s": 0.0, "peak_memory_mb": 0})
+        _count_killed(facts, metrics)
+        facts["attempt_began"] = began
+        facts.pop("stopped", None)
+        runs.write(folder, facts)
         try:
             facts["stages"] = run_stages(
                 plan, found, planned, folder, seed=facts["seed"], metrics=metrics, progress=progress
             )
+        except TrainingStopped as error:
+            facts["stopped"] = str(error)
+            raise
         finally:
             progress.stop()
-            cost = facts.setdefault("cost", {"cpu_s": 0.0, "wall_s": 0.0, "peak_memory_mb": 0})
+            del facts["attempt_began"]
             cost["cpu_s"] = round(cost["cpu_s"] + _cpu_s() - cpu, 1)
             cost["wall_s"] = round(cost["wall_s"] + time.time() - began, 1)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -255,6 +263,16 @@ def _begin(folder: Path, recipe: Recipe, base: Any, corpus: Corpus, seed: int) -
     return facts
 
 
+def _count_killed(facts: dict[str, Any], metrics: Metrics) -> None:
+    """Add what an attempt had used that was killed before it could write its cost."""
+    began = facts.get("attempt_began")
+    if began is not None:
+        clocks = [row["time"] for row in metrics.rows() if row["time"]["unix"] >= began]
+        last = max(clocks, key=lambda clock: clock["unix"], default={"unix": began, "cpu_s": 0.0})
+        facts["cost"]["cpu_s"] = round(facts["cost"]["cpu_s"] + last["cpu_s"], 1)
+        facts["cost"]["wall_s"] = round(facts["cost"]["wall_s"] + last["unix"] - began, 1)
+
+
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
@@ -290,7 +308,12 @@ def evaluate(
     opened = run if isinstance(run, Run) else open_run(run)
     data = Corpus.open(corpus or opened.facts["corpus"]["path"])
     part = data.split(split)
-    base = find_base(opened.facts["base"]["name"]) if with_base else None
+    try:
+        base = find_base(opened.facts["base"]["name"]) if with_base else None
+    except XlasrError as error:
+        raise RunError(
+            f"the base of {opened.folder}: {error} Without it: --no-base (with_base=False)"
+        ) from error
     with Bar(console=console or Console(quiet=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,12 @@ def test_all_blank_run_is_stopped(
     monkeypatch.setattr(development, "recognise", nothing)
     with pytest.raises(TrainingStopped, match="still decodes nothing"):
         adapt(whisper_dir, speech, tmp_path / "run", stop={"updates": 12})
+    # what the guards counted is kept although there is no summary
+    facts = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    assert "still decodes nothing" in facts["stopped"]
+    assert facts["cost"]["cpu_s"] > 0
+    told = json.loads((tmp_path / "run/stages/0-adapt/stopped.json").read_text("utf-8"))
+    assert told["guards"]["all_blank"] == 1
 
 
 def test_loops_are_counted(

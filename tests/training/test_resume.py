@@ -218,6 +218,24 @@ def test_finished_run_is_not_trained_again(
         adapt(whisper_dir, speech, tmp_path / "run")
 
 
+def test_cost_of_a_killed_attempt_is_counted(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = adapt(whisper_dir, speech, tmp_path / "run")
+    facts = json.loads((run.folder / "run.json").read_text("utf-8"))
+    assert "attempt_began" not in facts
+    rows = run.metrics
+    # as a kill -9 leaves it: begun, rows written, no cost
+    facts["attempt_began"] = rows[0]["time"]["unix"] - 1
+    facts["cost"] = {"cpu_s": 0.0, "wall_s": 0.0, "peak_memory_mb": 0}
+    (run.folder / "run.json").write_text(json.dumps(facts), "utf-8")
+    again = api.adapt(None, resume=run.folder)
+    cost = again.facts["cost"]
+    assert cost["cpu_s"] >= rows[-1]["time"]["cpu_s"] - 0.1  # rounded
+    assert cost["wall_s"] >= rows[-1]["time"]["unix"] - rows[0]["time"]["unix"]
+    assert "attempt_began" not in again.facts
+
+
 def test_another_corpus_is_refused(whisper_dir: Path, speech: Path, tmp_path: Path) -> None:
     run = adapt(whisper_dir, speech, tmp_path / "run")
     other = small.write_speech(tmp_path / "other", train=["abc", "cab"], dev=["bac"])

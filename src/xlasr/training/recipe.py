@@ -17,8 +17,8 @@ from xlasr.config import Recipe, Stage
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
 from xlasr.data.text import normalise
-from xlasr.errors import ConfigError, Interrupted, UsageError, XlasrError
-from xlasr.files import sha256
+from xlasr.errors import ConfigError, Interrupted, TrainingStopped, UsageError, XlasrError
+from xlasr.files import sha256, write_text
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context
 from xlasr.models.hub import Base
@@ -226,7 +226,12 @@ def _run_stage(
     ]:
         for why, count in data.left_out.items():
             progress.note(f"{stage.name}: left out {count} clips of {name}: {why}")
-    summary = trainer.run()
+    try:
+        summary = trainer.run()
+    except TrainingStopped as error:
+        guards = {"guards": trainer.guards.counts, "events": trainer.guards.events}
+        write_text(run.folder / "stopped.json", json.dumps({"reason": str(error), **guards}))
+        raise
     chosen = trainer.load_result()
     summary.update(
         result=chosen,
