@@ -207,6 +207,15 @@ def test_cut_of_the_real_vocabulary(tiny_en_dir: Path) -> None:
     assert cut.decode(cut.encode(odd)) == odd
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"blank": 0}'])
+def test_a_damaged_alphabet_is_named(tmp_path: Path, content: str) -> None:
+    with pytest.raises(BaseError, match=r"alphabet\.json cannot be read"):
+        CharTokenizer.load(tmp_path)
+    (tmp_path / "alphabet.json").write_text(content, "utf-8")
+    with pytest.raises(BaseError, match=r"alphabet\.json cannot be read"):
+        CharTokenizer.load(tmp_path)
+
+
 # ---------------------------------------------------------------- BPE-dropout
 
 

@@ -63,8 +63,18 @@ class CharTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> CharTokenizer:
-        """Read ``alphabet.json``."""
-        return cls(json.loads((folder / "alphabet.json").read_text(encoding="utf-8"))["symbols"])
+        """Read ``alphabet.json``.
+
+        Raises:
+            BaseError: It is missing or damaged.
+        """
+        path = folder / "alphabet.json"
+        try:
+            return cls(json.loads(path.read_text(encoding="utf-8"))["symbols"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BaseError(
+                f"{path} cannot be read ({error}); without it the head's rows have no letters"
+            ) from error
 
 
 class WhisperTokens:
