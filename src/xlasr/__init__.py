@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xlasr.api import Run, adapt, evaluate, export, open_run
+    from xlasr.api import Run, adapt, align, evaluate, export, open_run
     from xlasr.config import Recipe, load_recipe
     from xlasr.data import Corpus, prepare
     from xlasr.errors import XlasrError
@@ -31,6 +31,7 @@ __all__ = [
     "Run",
     "XlasrError",
     "adapt",
+    "align",
     "evaluate",
     "export",
     "load_recipe",

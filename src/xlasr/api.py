@@ -1,4 +1,4 @@
-"""The verbs as functions with typed results: adapt, evaluate, transcribe, export.
+"""The verbs as functions with typed results: adapt, evaluate, transcribe, align, export.
 
 The command line calls these and nothing else; they load torch, so ``import xlasr`` does not
 import this module until a verb is used.
@@ -19,6 +19,8 @@ import torch
 from rich.console import Console
 
 from xlasr import runs
+from xlasr.alignment.recording import cut_recording, read_transcript
+from xlasr.alignment.segment import Matching, Segmentation
 from xlasr.config import DecodeSettings, Recipe, dump_recipe, load_recipe
 from xlasr.data.corpus import Corpus
 from xlasr.decoding.formats import TimedText
@@ -377,3 +379,16 @@ def export(run: str | Path, out: str | Path, *, format: str = "ct2") -> Path:
         )
     exporter((opened.folder / "model").resolve(), Path(out))
     return Path(out)
+
+
+def align(
+    run: str | Path, audio: str | Path, text: str | Path, *, unit: str = "line"
+) -> Segmentation:
+    """Cut a long recording by its transcript (a ``Path`` is a text file), with word times.
+
+    Raises:
+        UsageError: The run is no CTC run, or ``unit`` is neither ``line`` nor ``sentence``.
+        DataError: Sound or text cannot be read, or nothing of the text is heard.
+    """
+    content = read_transcript(text) if isinstance(text, Path) else text
+    return cut_recording(open_run(run).model, Path(audio), content, Matching(unit=unit))

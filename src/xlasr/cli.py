@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from xlasr.cli_align import align
 from xlasr.errors import AudioError, DataError, Interrupted, UsageError, XlasrError
 
 if TYPE_CHECKING:
@@ -37,20 +38,19 @@ app = typer.Typer(
     "\n\nprepare -> adapt -> evaluate -> transcribe. Any command takes --debug for a traceback.",
 )
 
-Out = Annotated[Path, typer.Argument(help="folder to make", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="a finished run", show_default=False)]
 Beam = Annotated[int | None, typer.Option(min=1, help="beam width; choose it on dev")]
-LmOrder = Annotated[
-    int | None, typer.Option(min=0, help="n-gram order; 0 is no language model")
-]
+LmOrder = Annotated[int | None, typer.Option(min=0, help="n-gram order; 0 is no language model")]
 LmWeight = Annotated[float | None, typer.Option(min=0, help="weight of the language model")]
 LmText = Annotated[list[str] | None, typer.Option(help="text file for the language model")]
 
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="folder, CSV/TSV, or a source such as fillets-cs")],
-    corpus: Out,
+    source: Annotated[
+        str, typer.Argument(help="folder, CSV/TSV, transcript, or a source such as fillets-cs")
+    ],
+    corpus: Annotated[Path | None, typer.Argument(help="folder to make")] = None,
     language: Annotated[str | None, typer.Option(help="BCP-47 tag, such as cs")] = None,
     reader: Annotated[str | None, typer.Option(help="layout; default: guessed")] = None,
     column: Annotated[
@@ -58,35 +58,34 @@ def prepare(
     ] = None,
     delimiter: Annotated[str | None, typer.Option(help="of a table; default: found out")] = None,
     encoding: Annotated[str, typer.Option(help="of text files")] = "utf-8",
+    tier: Annotated[list[str] | None, typer.Option(help="tier (or field) to read")] = None,
+    tier_type: Annotated[str | None, typer.Option(help="linguistic type of tiers (ELAN)")] = None,
+    tier_index: Annotated[int | None, typer.Option(min=0, help="number of a tier, from 0")] = None,
+    participant: Annotated[str | None, typer.Option(help="whose tiers to read (ELAN)")] = None,
+    channel: Annotated[list[str] | None, typer.Option(help="tier-or-speaker=channel")] = None,
+    media: Annotated[Path | None, typer.Option(help="folder of transcripts' recordings")] = None,
     group_by: Annotated[
         str | None, typer.Option(help="speaker, folder, recording or a column: never split")
     ] = None,
     licence: Annotated[str | None, typer.Option(help="for the card")] = None,
     copy_audio: Annotated[bool, typer.Option(help="16 kHz copies, or references")] = True,
     overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
+    preview: Annotated[bool, typer.Option(help="only show what would be made")] = False,
 ) -> None:
     """Make a corpus with splits and a card from recordings and transcripts."""
     from xlasr.data.prepare import prepare as run
+    from xlasr.data.preview import show_preview
 
-    columns: dict[str, str] = {}
-    for pair in column or []:
-        field, equals, name = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--column takes field=column; found {pair!r}")
-        columns[field] = name
-    run(
-        source,
-        corpus,
-        language=language,
-        reader=reader,
-        columns=columns,
-        delimiter=delimiter,
-        encoding=encoding,
-        group_by=group_by,
-        licence=licence,
-        copy_audio=copy_audio,
-        overwrite=overwrite,
-    )
+    how: dict[str, Any] = {"language": language, "reader": reader, "group_by": group_by}
+    how |= {"columns": _fields("--column", column), "delimiter": delimiter, "encoding": encoding}
+    how |= {"tiers": tier or (), "tier_type": tier_type, "tier_index": tier_index, "media": media}
+    how |= {"participant": participant, "channels": _channels(channel), "copy_audio": copy_audio}
+    if preview:
+        show_preview(source, **how)
+    elif corpus is None:
+        raise UsageError("Missing argument 'corpus': the folder to make (or --preview)")
+    else:
+        run(source, corpus, **how, licence=licence, overwrite=overwrite)
 
 
 @app.command()
@@ -105,7 +104,7 @@ def adapt(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(min=0, max=2**63 - 1, help="of weights, order, dropout and augmentation"),
+        typer.Option(min=0, max=2**32 - 1, help="of weights, order, dropout and augmentation"),
     ] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with this run")] = None,
@@ -178,6 +177,52 @@ def evaluate(
 
 
 @app.command()
+def score(
+    reference: Annotated[Path, typer.Argument(help="TSV, CSV or JSONL: id, text, perhaps group")],
+    hypothesis: Annotated[Path, typer.Argument(help="the same ids, from any recogniser")],
+    as_json: Annotated[bool, typer.Option("--json", help="everything as JSON")] = False,
+    normaliser: Annotated[
+        str | None, typer.Option(help="headline, raw or unspaced; default: by the script")
+    ] = None,
+    terms: Annotated[Path | None, typer.Option(help="terms to look at, one in a line")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="training text: rare and common words apart")
+    ] = None,
+    rare_below: Annotated[int, typer.Option(min=1, help="rarer words of --train are rare")] = 5,
+    against: Annotated[Path | None, typer.Option(help="another system's hypotheses: WERR")] = None,
+    ref_column: Annotated[
+        list[str] | None, typer.Option(help="field=column: id, text or group (group= is none)")
+    ] = None,
+    hyp_column: Annotated[list[str] | None, typer.Option(help="the same, of hypotheses")] = None,
+    lines: Annotated[int, typer.Option(min=0, help="worst and best lines to show")] = 5,
+) -> None:
+    """Score two files of transcripts by utterance id, from any recogniser."""
+    from xlasr.scoring.scorecard import score_files
+
+    card = score_files(
+        reference,
+        hypothesis,
+        normaliser=normaliser,
+        terms=terms,
+        training=train,
+        rare_below=rare_below,
+        against=against,
+        reference_columns=_fields("--ref-column", ref_column),
+        hypothesis_columns=_fields("--hyp-column", hyp_column),
+    )
+    if as_json:
+        import json
+
+        print(json.dumps(card.to_dict(), ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from xlasr.reporting.scorecard import show_scorecard
+
+    show_scorecard(Console(), card, lines)
+
+
+@app.command()
 def transcribe(
     run: RunFolder,
     audio: Annotated[list[Path], typer.Argument(help="recordings of any length and format")],
@@ -196,7 +241,6 @@ def transcribe(
     opened = api.open_run(run)
     targets: dict[Path, Path] = {}
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         for path in audio:
             target = out / f"{path.stem}.{format}"
             if target in targets:
@@ -205,6 +249,7 @@ def transcribe(
                     "them one by one, into different folders"
                 )
             targets[target] = path
+        out.mkdir(parents=True, exist_ok=True)
     decode = _decode(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
     failed: list[str] = []
     for path in audio:
@@ -222,6 +267,9 @@ def transcribe(
         raise DataError(
             f"{len(failed)} of {len(audio)} recordings were not transcribed: {', '.join(failed)}"
         )
+
+
+app.command()(align)
 
 
 @app.command()
@@ -306,10 +354,27 @@ def _decode(
     return decode
 
 
+def _fields(option: str, pairs: list[str] | None) -> dict[str, str]:
+    """``field=column`` options as a dictionary."""
+    found = dict(pair.partition("=")[::2] for pair in pairs or [] if "=" in pair)
+    if wrong := [pair for pair in pairs or [] if "=" not in pair]:
+        raise UsageError(f"{option} takes field=column; found {wrong[0]!r}")
+    return found
+
+
+def _channels(pairs: list[str] | None) -> dict[str, int]:
+    """``tier-or-speaker=channel`` options as a dictionary."""
+    found = {}
+    for name, equals, number in (pair.rpartition("=") for pair in pairs or []):
+        if not equals or not number.isdecimal():
+            raise UsageError(f"--channel takes NAME=NUMBER; found {name + equals + number!r}")
+        found[name] = int(number)
+    return found
+
+
 def _was_given(context: typer.Context, name: str) -> bool:
     """Whether an option stands on the command line (and is not its default)."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
 
 
 def main() -> None:

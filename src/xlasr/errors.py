@@ -5,6 +5,7 @@
     XlasrError                 exit code 1
     ├── DataError              recordings, transcripts, corpora
     │   ├── AudioError         one file that cannot be decoded
+    │   │   └── OutOfRange     a part of it that does not lie inside it
     │   └── CorpusError        a corpus folder as a whole
     ├── BaseError              a pretrained model that does not load or does not fit
     │   └── HubUnreachable     a hub id, and no network
@@ -38,6 +39,19 @@ class DataError(XlasrError):
 
 class AudioError(DataError):
     """One audio file (or a part of it) that cannot be decoded."""
+
+
+class OutOfRange(AudioError):
+    """A part that was asked for does not lie inside its audio file.
+
+    Args:
+        message: What was asked for and what is there.
+        ends_s: Where the file ends, in seconds; it may end before.
+    """
+
+    def __init__(self, message: str, ends_s: float) -> None:
+        self.ends_s = ends_s
+        super().__init__(message)
 
 
 class CorpusError(DataError):

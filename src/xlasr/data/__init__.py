@@ -2,7 +2,10 @@
 
 ========== =======================================================================
 prepare    ``prepare(source, out)``: the whole way, in pipeline order below
-readers/   one file per layout: folder, table, fillets, asterisk; debian fetches
+preview    ``preview(source)``: the same, counted and not written
+intake     what a source is; its records, tidied
+readers/   one file per layout; ``debian`` fetches; ``segments``, ``tiers`` and ``media`` are for
+           transcripts that cut long recordings
 quarantine records that cannot be used, with a reason
 audio      decode any file to float32 mono 16 kHz, bounded; ``containers`` opens it,
            ``headers`` says whether it is audio, and whole
@@ -25,15 +28,18 @@ from xlasr.data.cache import cache_dir
 from xlasr.data.card import Card
 from xlasr.data.corpus import Corpus, Split, Utterance
 from xlasr.data.prepare import prepare
+from xlasr.data.preview import Preview, preview
 from xlasr.data.writing import write_corpus
 
 __all__ = [
     "SAMPLE_RATE",
     "Card",
     "Corpus",
+    "Preview",
     "Split",
     "Utterance",
     "cache_dir",
     "prepare",
+    "preview",
     "write_corpus",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from xlasr.data import splits
+from xlasr.data.archives import outside_scratch
 from xlasr.data.clips import Clip
 from xlasr.data.readers.base import RawRecord
 from xlasr.data.text import normalise
@@ -14,6 +17,81 @@ from xlasr.errors import UsageError
 
 MIN_GROUPS = 10
 """Fewer speakers or folders than this cannot be split with any sense."""
+BLOCK_S = 120.0
+"""Length of a block of a recording in seconds, where recordings are too few to be groups."""
+_SHORTEST_BLOCK_S = 20.0
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Clips on sides.
+
+    Attributes:
+        keep: Indices of the clips that are used.
+        groups: The group of each clip.
+        sides: The side of each clip.
+        group_rule: What a group is, in words.
+        split_rule: How the sides were chosen, in words.
+        dropped: Lines of dev and test left out because their text stands on another side.
+        warnings: What a reader of results should know.
+    """
+
+    keep: list[int]
+    groups: list[str]
+    sides: list[str]
+    group_rule: str
+    split_rule: str
+    dropped: dict[str, int]
+    warnings: list[str]
+
+
+def arrange(
+    clips: Sequence[Clip],
+    root: Path,
+    group_by: str | None,
+    source_rule: str | None,
+    ratios: Mapping[str, float] | None,
+) -> Arrangement:
+    """Choose groups and sides.
+
+    Args:
+        clips: What can be used.
+        root: The source's folder.
+        group_by: As ``choose_groups``.
+        source_rule: As ``choose_groups``.
+        ratios: Share of each side; None is ``splits.DEFAULT_RATIOS``.
+
+    Raises:
+        UsageError: ``group_by`` names nothing that the records have, or the ratios do not work.
+    """
+    records = [clip.record for clip in clips]
+    groups, group_rule = choose_groups(records, root, group_by, source_rule)
+    wanted = [side for side, share in splits.check_ratios(ratios).items() if share > 0]
+    recordings, block_s = len(set(groups)), 0.0
+    if group_by is None and group_rule == "recording" and not any(r.split for r in records):
+        groups, block_s = choose_blocks(records, groups, len(wanted))
+    sides, split_rule = choose_sides(records, groups, ratios)
+    warnings: list[str] = []
+    if block_s:
+        group_rule = f"block of about {block_s:.0f} s of a recording"
+        few = f"only {recordings} recording{'s' * (recordings > 1)}"
+        split_rule += f"; {few}, so all sides have a share of each, in blocks of {block_s:.0f} s"
+        warnings.append(
+            f"{few}: train, dev and test share voices and room, so scores say how the model does"
+            " there, not on other recordings"
+        )
+    keep, dropped = drop_repeated(clips, sides)
+    warnings += overlaps(
+        [records[i] for i in keep], [groups[i] for i in keep], [sides[i] for i in keep]
+    )
+    filled = {sides[i] for i in keep}
+    warnings += [
+        f"split {side!r} is empty: there are only {len(set(groups))} groups ({group_rule})."
+        " Choose a finer --group-by"
+        for side in wanted
+        if side not in filled
+    ]
+    return Arrangement(keep, groups, sides, group_rule, split_rule, dropped, warnings)
 
 
 def choose_groups(
@@ -22,8 +100,8 @@ def choose_groups(
     """Return the group of each record, and the rule in words.
 
     Without ``group_by`` the first of these that applies: the group the reader gives; the speaker,
-    if all are known and there are ``MIN_GROUPS``; the parent folder, if there are as many; the
-    recording.
+    where there are ``MIN_GROUPS`` (the recording, where it is unknown); the parent folder, if there
+    are as many; the recording.
 
     Args:
         records: What was read.
@@ -41,8 +119,10 @@ def choose_groups(
     if group_by is None:
         if all(given):
             return [g or "" for g in given], source_rule or "as the source gives it"
-        if all(speakers) and len(set(speakers)) >= MIN_GROUPS:
-            return [s or "" for s in speakers], "speaker"
+        if len(set(filter(None, speakers))) >= MIN_GROUPS:
+            holes = sum(not speaker for speaker in speakers)
+            told = f" ({holes} without one: the recording)" if holes else ""
+            return [s or r for s, r in zip(speakers, recordings, strict=True)], f"speaker{told}"
         if len(set(folders)) >= MIN_GROUPS:
             return folders, "parent folder"
         return recordings, "recording"
@@ -64,8 +144,46 @@ def choose_groups(
     return filled, group_by + (f" ({holes} without one: the recording)" if holes else "")
 
 
+def choose_blocks(
+    records: Sequence[RawRecord], groups: Sequence[str], n_sides: int
+) -> tuple[list[str], float]:
+    """Cut recordings into blocks of time where they are too few to be the groups.
+
+    A block begins on a grid, but never while somebody speaks: an utterance that begins before an
+    earlier one has ended stays with it, so that no sound is in two blocks.
+
+    Args:
+        records: Utterances cut out of recordings.
+        groups: The recording of each.
+        n_sides: How many sides want a group.
+
+    Returns:
+        The block of each record and the length of a block in seconds; the groups as they were and
+        0 where there are enough, or where nothing can be cut.
+    """
+    spans = [(r.start_s, r.start_s + (r.duration_s or math.inf)) for r in records]
+    if len(set(groups)) >= n_sides or any(math.isinf(end) for _, end in spans):
+        return list(groups), 0.0
+    ends: dict[str, float] = defaultdict(float)
+    for group, (_, end) in zip(groups, spans, strict=True):
+        ends[group] = max(ends[group], end)
+    block_s = min(BLOCK_S, max(_SHORTEST_BLOCK_S, sum(ends.values()) / MIN_GROUPS))
+    at: dict[str, tuple[int, float]] = {}  # group -> its last block, and when that one is over
+    blocks = list(groups)
+    for i in sorted(range(len(records)), key=lambda i: spans[i]):
+        start, end = spans[i]
+        block, over = at.get(groups[i], (0, 0.0))
+        if start >= over:
+            block = int(start // block_s)
+        at[groups[i]] = block, max(over, end)
+        blocks[i] = f"{groups[i]}#{block:03d}"
+    return blocks, block_s
+
+
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return outside_scratch(path).as_posix()
 
 
 def choose_sides(

@@ -17,13 +17,14 @@ import numpy as np
 import soxr
 
 from xlasr.data.containers import Native, open_native
-from xlasr.errors import AudioError
+from xlasr.errors import AudioError, OutOfRange
 
 SAMPLE_RATE = 16_000
 """Samples per second (Hz) everywhere inside the project."""
 
 _MARGIN_S = 0.1  # longer than half the resampling filter, so a cut equals a slice
-_SLACK_S = 0.05  # times in transcripts are rounded; a segment may end this much after its file
+SLACK_S = 0.05
+"""Times in transcripts are rounded: a segment may end this many seconds after its file."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def decode(
         float32 (n_samples,).
 
     Raises:
-        AudioError: As ``stream``; also where the part does not lie inside the file.
+        OutOfRange: The part does not lie inside the file.
+        AudioError: As ``stream``.
     """
     path = Path(path)
     _check_span(path, start_s, duration_s)
@@ -142,7 +144,8 @@ def cut(
         float32 (n_samples,) for each span, in order.
 
     Raises:
-        AudioError: As ``decode``, when the pass reaches the fault; earlier parts have been given.
+        OutOfRange, AudioError: As ``decode``, when the pass reaches the fault; earlier parts have
+            been given.
     """
     path = Path(path)
     blocks = stream(path, block_s=10.0, channel=channel, limits=limits)
@@ -162,7 +165,11 @@ def cut(
             else:
                 buffer = np.concatenate([buffer, block])
         part = buffer[max(0, first - at) : max(0, last - at)].copy()
-        _check_got(path, start_s, duration_s, len(part))
+        try:
+            _check_got(path, start_s, duration_s, len(part))
+        except OutOfRange:  # by now the whole file was seen
+            ends_s = (at + len(buffer)) / SAMPLE_RATE
+            raise out_of_range(path, start_s, duration_s, ends_s) from None
         yield part
 
 
@@ -206,23 +213,30 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 def _check_span(path: Path, start_s: float, duration_s: float | None) -> None:
     ok = math.isfinite(start_s) and start_s >= 0
-    ok = ok and (duration_s is None or (math.isfinite(duration_s) and duration_s > 0))
+    if ok and duration_s is not None:
+        ok = math.isfinite(duration_s) and round(duration_s * SAMPLE_RATE) > 0
     if not ok:
         raise AudioError(
             f"{path}: a part that starts at {start_s} s and lasts {duration_s} s;"
-            " the start must be 0 or more and the duration more than 0."
+            f" the start must be 0 or more and the duration at least 1/{SAMPLE_RATE} s."
         )
 
 
 def _check_got(path: Path, start_s: float, duration_s: float | None, n_samples: int) -> None:
     missing = 0 if duration_s is None else round(duration_s * SAMPLE_RATE) - n_samples
-    if n_samples == 0 or missing > _SLACK_S * SAMPLE_RATE:
-        end = "its end" if duration_s is None else f"{start_s + duration_s:.3f} s"
-        raise AudioError(
-            f"{path}: the part from {start_s:.3f} s to {end} does not lie inside the file, which"
-            f" ends at about {start_s + n_samples / SAMPLE_RATE:.3f} s or before."
-            " Check the times (are they seconds, not milliseconds?)."
-        )
+    if n_samples == 0 or missing > SLACK_S * SAMPLE_RATE:
+        raise out_of_range(path, start_s, duration_s, start_s + n_samples / SAMPLE_RATE)
+
+
+def out_of_range(path: Path, start_s: float, duration_s: float | None, ends_s: float) -> OutOfRange:
+    """Return the error for a part of a file that ends at ``ends_s`` or before."""
+    end = "its end" if duration_s is None else f"{start_s + duration_s:.3f} s"
+    return OutOfRange(
+        f"{path}: the part from {start_s:.3f} s to {end} does not lie inside the file, which"
+        f" ends at about {ends_s:.3f} s or before."
+        " Check the times (are they seconds, not milliseconds?).",
+        ends_s,
+    )
 
 
 def _mono(

@@ -14,7 +14,7 @@ import numpy as np
 from xlasr.data import audio
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord
-from xlasr.errors import AudioError
+from xlasr.errors import AudioError, OutOfRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def make_clips(
     limits: audio.Limits,
     workers: int,
     advance: Callable[[int], None],
+    dry: bool = False,
 ) -> list[Clip]:
     """Decode all records, each file in one pass, in a few threads.
 
@@ -75,6 +76,7 @@ def make_clips(
         limits: Bounds for one file.
         workers: Number of threads (libsndfile, FFmpeg and soxr all release the lock).
         advance: Called with the number of records done since the last call.
+        dry: Only find out what making copies would find; needs no ``copies``.
 
     Returns:
         The usable ones, in the order of ``records``.
@@ -84,7 +86,7 @@ def make_clips(
         files.setdefault((record.audio, record.channel), []).append(record)
 
     def work(group: list[RawRecord]) -> list[Clip | _Failure]:
-        return list(_file_clips(group, copies, limits))
+        return list(_file_clips(group, copies, limits, measured=copies is None and not dry))
 
     done: dict[str, Clip] = {}
     pool = ThreadPoolExecutor(max_workers=max(1, workers))
@@ -103,29 +105,38 @@ def make_clips(
 
 
 def _file_clips(
-    records: list[RawRecord], copies: Path | None, limits: audio.Limits
+    records: list[RawRecord], copies: Path | None, limits: audio.Limits, *, measured: bool
 ) -> Iterator[Clip | _Failure]:
     """Yield the clips of one file and channel."""
     path, channel = records[0].audio, records[0].channel
     recording: tuple[int, int] | None = None
-    if copies is None:
+    if measured:
         try:
             recording = audio.measure(path, limits=limits)
         except AudioError as error:
             yield from (_Failure(record, "bad audio", str(error)) for record in records)
             return
     spans = sorted((r for r in records if r.duration_s is not None), key=lambda r: r.start_s)
-    parts = audio.cut(
-        path, [(r.start_s, r.duration_s or 0.0) for r in spans], channel=channel, limits=limits
-    )
     done: set[str] = set()
-    for record in spans if len(spans) > 1 else ():
+    # One pass over the file, and a second one where a part lies outside it: then the end is known.
+    # What is left when the file itself is at fault is tried one by one below.
+    while len(spans) > 1:
+        parts = audio.cut(path, [_span(r) for r in spans], channel=channel, limits=limits)
         try:
-            samples = next(parts)
-        except (AudioError, StopIteration):
-            break  # the rest one by one below: a wrong time must not take its neighbours along
-        yield _clip(record, samples, copies, recording)
-        done.add(record.id)
+            for record, samples in zip(spans, parts, strict=True):
+                yield _clip(record, samples, copies, recording)
+                done.add(record.id)
+            break
+        except OutOfRange as error:
+            first, *rest = (record for record in spans if record.id not in done)
+            ends_s = error.ends_s + audio.SLACK_S
+            for record in [first, *(r for r in rest if sum(_span(r)) > ends_s)]:
+                detail = str(audio.out_of_range(path, *_span(record), error.ends_s))
+                yield _Failure(record, "out of range", detail)
+                done.add(record.id)
+            spans = [record for record in rest if record.id not in done]
+        except AudioError:
+            break
     for record in records:
         if record.id in done:
             continue
@@ -137,10 +148,16 @@ def _file_clips(
                 channel=channel,
                 limits=limits,
             )
+        except OutOfRange as error:
+            yield _Failure(record, "out of range", str(error))
         except AudioError as error:
             yield _Failure(record, "bad audio", str(error))
         else:
             yield _clip(record, samples, copies, recording)
+
+
+def _span(record: RawRecord) -> tuple[float, float]:
+    return record.start_s, record.duration_s or 0.0
 
 
 def _clip(

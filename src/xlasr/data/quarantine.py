@@ -18,6 +18,19 @@ REASONS = {
     "duplicate id": "an id that an earlier record has",
     "bad audio": "a file that cannot be decoded, or is empty, damaged or too long",
     "silent audio": "nothing but zeros",
+    "not a file": "sound behind a command, an address or a placeholder: only files are read",
+    "bad cut": "a cut that is mixed, padded or changed, so that no stretch of a file equals it",
+    "bad transcript": "a transcript file that cannot be read",
+    "missing tier": "a transcript without any of the chosen tiers",
+    "bad annotation": "an annotation, cue or region that cannot be read",
+    "empty annotation": "a marked stretch of a recording without text",
+    "no times": "an annotation whose times are missing and cannot be interpolated",
+    "zero length": "an annotation that ends where it begins",
+    "reversed": "an annotation that ends before it begins",
+    "overlap": "annotations of one tier at the same time: the times of at least one are wrong",
+    "out of range": "times that lie outside the recording",
+    "other language": "a transcript in another language than that of the corpus",
+    "ambiguous": "several transcripts of the same speech, and nothing says which one is meant",
 }
 
 
@@ -29,41 +42,46 @@ class Entry:
         record: Its id, or the file or row it comes from.
         reason: A key of ``REASONS``.
         detail: What was found and what to do.
+        n_records: How many records it stands for; more than 1 where they share one cause.
     """
 
     record: str
     reason: str
     detail: str
+    n_records: int = 1
 
 
 class Quarantine:
-    """Collects entries in the order in which they are met."""
+    """Collects entries in the order in which they are met; its length is the number of records."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
-    def add(self, record: str, reason: str, detail: str) -> None:
-        """Note that ``record`` cannot be used.
+    def add(self, record: str, reason: str, detail: str, n_records: int = 1) -> None:
+        """Note that ``record``, or ``n_records`` of it, cannot be used.
 
         Raises:
             ValueError: ``reason`` is not in ``REASONS`` (counts by reason would fall apart).
         """
         if reason not in REASONS:
             raise ValueError(f"unknown quarantine reason {reason!r}")
-        self.entries.append(Entry(record, reason, detail))
+        self.entries.append(Entry(record, reason, detail, n_records))
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return sum(entry.n_records for entry in self.entries)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
 
     def counts(self) -> dict[str, int]:
-        """Return how many entries each reason has, most frequent first."""
-        return dict(Counter(entry.reason for entry in self.entries).most_common())
+        """Return how many records each reason has, most frequent first."""
+        counts: Counter[str] = Counter()
+        for entry in self.entries:
+            counts[entry.reason] += entry.n_records
+        return dict(counts.most_common())
 
     def save(self, path: Path) -> None:
-        """Write one JSON object per entry: record, reason, detail."""
+        """Write one JSON object per entry: record, reason, detail, n_records."""
         with path.open("w", encoding="utf-8") as file:
             for entry in self.entries:
                 file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")

@@ -46,8 +46,8 @@ class Display:
         for entry in sorted(quarantine, key=lambda e: rank[e.reason])[:SHOWN]:
             table.add_row(escape(entry.record), entry.reason, escape(entry.detail))
         self.console.print(table)
-        if len(quarantine) > SHOWN:
-            self.say(f"... and {len(quarantine) - SHOWN} more in quarantine.jsonl")
+        if len(quarantine.entries) > SHOWN:
+            self.say(f"... and {len(quarantine.entries) - SHOWN} more in quarantine.jsonl")
 
     def card(self, card: Card, path: str) -> None:
         """Show the splits, what was dropped, and the warnings."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from xlasr.errors import UsageError
@@ -23,5 +24,7 @@ def export_transformers(model_dir: Path, out_dir: Path) -> Path:
     """
     if out_dir.exists():
         raise UsageError(f"{out_dir} exists; give a new folder")
-    shutil.copytree(model_dir, out_dir)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as scratch:
+        shutil.copytree(model_dir, Path(scratch) / "new").rename(out_dir)  # whole, or not at all
     return out_dir

@@ -5,15 +5,27 @@ file               what it does
 =================  ============================================================================
 alignment.py       ``align`` two sequences, ``Counts`` of hits, substitutions, deletions and
                    insertions; costs as jiwer (fewest errors) or as NIST sclite
+normalisers.py     named normalisers: those of ``data.text``, and "unspaced" for scripts without
+                   spaces
 error_rates.py     ``score`` references against hypotheses by id: ``Score`` with WER, CER, corpus
                    and utterance counts, worst and best lines, JSON
-bootstrap.py       ``interval`` of a rate and ``paired`` test of two systems, by groups
+bootstrap.py       ``interval`` of a rate by percentiles and ``paired`` test of two systems, by
+                   groups
+confidence.py      ``rate_interval`` and ``werr`` by bootstrap-t: right with few groups too
+rare_words.py      rare, common and unseen words apart, by their training counts
+micro.py           numbers, names and listed terms: recall, precision and WER of these words
+breakdown.py       by duration, speaker, group, speech rate, SNR; substitution pairs, confusions
+error_kinds.py     errors that are only diacritics, word boundaries, case or punctuation
+japanese.py        CER, MeCab-spaced WER and CER by reading (extra ``japanese``)
+files.py           transcripts from any recogniser: TSV, CSV, JSONL
+scorecard.py       ``score_files``: all of it for two files, as ``xlasr score`` shows it
 =================  ============================================================================
 """
 
 from __future__ import annotations
 
 from xlasr.scoring.bootstrap import PairedResult, interval, paired, score_interval
+from xlasr.scoring.confidence import RateInterval, rate_interval, werr
 from xlasr.scoring.error_rates import (
     Counts,
     Op,
@@ -29,13 +41,16 @@ __all__ = [
     "Counts",
     "Op",
     "PairedResult",
+    "RateInterval",
     "Score",
     "UtteranceScore",
     "align",
     "char_counts",
     "interval",
     "paired",
+    "rate_interval",
     "score",
     "score_interval",
+    "werr",
     "word_counts",
 ]

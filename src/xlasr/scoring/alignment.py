@@ -136,8 +136,12 @@ def _tally(kinds: list[Kind]) -> Counts:
     return Counts(*(kinds.count(kind) for kind in _KINDS.values()))
 
 
-def _numbered(ref: Sequence[str], hyp: Sequence[str]) -> tuple[Sequence[int], Sequence[int]]:
-    """Replace symbols by numbers: rapidfuzz compares hashes, and these cannot collide."""
+def _numbered(
+    ref: Sequence[str], hyp: Sequence[str]
+) -> tuple[str, str] | tuple[Sequence[int], Sequence[int]]:
+    """Replace words by numbers: rapidfuzz compares hashes, and these cannot collide."""
+    if isinstance(ref, str) and isinstance(hyp, str):
+        return ref, hyp  # characters are numbers already
     numbers: dict[str, int] = {}
     left = [numbers.setdefault(symbol, len(numbers)) for symbol in ref]
     right = [numbers.setdefault(symbol, len(numbers)) for symbol in hyp]

@@ -2,7 +2,8 @@
 
 Utterances of one scene, speaker or recording go wrong together, so whole groups are drawn with
 replacement, as many as there are, and the rate of each draw is (sum of errors) / (sum of reference
-symbols). Intervals are percentiles of the draws.
+symbols). Intervals are percentiles of the draws, the common practice; with 20 groups they hold the
+true rate in 90 to 93 % of the cases and not in 95, which ``confidence.py`` mends.
 
 Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance
 evaluation", ICASSP 2004; the +1 in p: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their
@@ -101,10 +102,10 @@ def interval(
     Raises:
         UsageError: ``counts`` of another shape, ``n`` below 1 or ``level`` outside of (0, 1).
     """
-    table = _table(counts, n, level)
+    table = table_of(counts, n, level)
     if len(table) < 2:
         return math.nan, math.nan
-    sums = _resample(table, n, seed)
+    sums = redraw(table, n, seed)
     return _ends(_rates(sums[:, 0], sums[:, 1]), level)
 
 
@@ -147,15 +148,15 @@ def paired(
         DataError: The two were not scored on the same utterances, groups and references.
         UsageError: ``n`` below 1 or ``level`` outside of (0, 1).
     """
-    _comparable(base, adapted, metric)
+    comparable(base, adapted, metric)
     names, left = base.per_group(metric)
     _, right = adapted.per_group(metric)
-    table = _table(np.concatenate([left, right[:, :1]], axis=1), n, level, columns=3)
+    table = table_of(np.concatenate([left, right[:, :1]], axis=1), n, level, columns=3)
     before, after = base.counts(metric).rate, adapted.counts(metric).rate
     undefined = (math.nan, math.nan)
     p_value, ends, relative_ends = math.nan, undefined, undefined
     if len(table) >= 2:
-        sums = _resample(table, n, seed)
+        sums = redraw(table, n, seed)
         rates_base = _rates(sums[:, 0], sums[:, 1])
         rates_adapted = _rates(sums[:, 2], sums[:, 1])
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -185,7 +186,15 @@ def paired(
     )
 
 
-def _table(counts: npt.ArrayLike, n: int, level: float, columns: int = 2) -> npt.NDArray[np.int64]:
+def table_of(
+    counts: npt.ArrayLike, n: int, level: float, columns: int = 2
+) -> npt.NDArray[np.int64]:
+    """Check counts by group, the number of draws and the level; return the counts as an array.
+
+    Raises:
+        UsageError: ``counts`` are not (n_groups, columns), ``n`` is below 1 or ``level`` not
+            between 0 and 1.
+    """
     table = np.asarray(counts, dtype=np.int64)
     if table.ndim != 2 or table.shape[1] != columns:
         raise UsageError(f"counts must have the shape (n_groups, {columns}), found {table.shape}")
@@ -196,7 +205,7 @@ def _table(counts: npt.ArrayLike, n: int, level: float, columns: int = 2) -> npt
     return table
 
 
-def _resample(table: npt.NDArray[np.int64], n: int, seed: int) -> npt.NDArray[np.int64]:
+def redraw(table: npt.NDArray[np.int64], n: int, seed: int) -> npt.NDArray[np.int64]:
     """Draw groups with replacement: (n_groups, k) -> sums of each draw (n, k)."""
     rng = np.random.default_rng(seed)
     size = len(table)
@@ -223,7 +232,12 @@ def _ends(values: FloatArray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _comparable(base: Score, adapted: Score, metric: Metric) -> None:
+def comparable(base: Score, adapted: Score, metric: Metric) -> None:
+    """Check that two scores are of the same utterances, groups and references.
+
+    Raises:
+        DataError: They are not; the utterances that differ are named.
+    """
     left = {u.id: (u.group, u.reference) for u in base.utterances}
     right = {u.id: (u.group, u.reference) for u in adapted.utterances}
     if left == right:

@@ -3,7 +3,7 @@
 What is compared, exactly:
 
 * both texts are normalised by the named rule first ("headline" drops case and punctuation, "raw"
-  does not); the result is what ``UtteranceScore`` keeps;
+  does not, "unspaced" drops spaces too); the result is what ``UtteranceScore`` keeps;
 * words are what stands between white space; characters are Unicode code points after NFC, the
   single spaces between words counted as characters (as jiwer counts them);
 * a corpus rate is errors of all utterances / reference symbols of all utterances, never a mean of
@@ -14,16 +14,17 @@ What is compared, exactly:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from xlasr.data.text import NORMALISER_VERSION, normalise
+from xlasr.data.text import NORMALISER_VERSION
 from xlasr.errors import DataError
 from xlasr.scoring.alignment import Costs, Counts, Op, align, count
+from xlasr.scoring.normalisers import normalise, version
 
 Metric = Literal["wer", "cer"]
 
@@ -37,8 +38,14 @@ __all__ = [
     "align",
     "char_counts",
     "score",
+    "symbols",
     "word_counts",
 ]
+
+
+def symbols(text: str, metric: Metric) -> Sequence[str]:
+    """Return what a metric counts in a normalised text: its words, or its characters."""
+    return text.split() if metric == "wer" else text
 
 
 def word_counts(reference: str, hypothesis: str, costs: Costs = "levenshtein") -> Counts:
@@ -87,9 +94,7 @@ class UtteranceScore:
 
     def align(self, metric: Metric = "wer", costs: Costs = "levenshtein") -> list[Op]:
         """Align its words ("wer") or characters ("cer")."""
-        if metric == "wer":
-            return align(self.reference.split(), self.hypothesis.split(), costs)
-        return align(self.reference, self.hypothesis, costs)
+        return align(symbols(self.reference, metric), symbols(self.hypothesis, metric), costs)
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,12 @@ class Score:
         names = sorted(totals)
         table = np.array([totals[name] for name in names], dtype=np.int64).reshape(-1, 2)
         return names, table
+
+    def subset(self, ids: Collection[str]) -> Score:
+        """Return the score of some of its utterances, those whose id is in ``ids``."""
+        kept = tuple(u for u in self.utterances if u.id in ids)
+        words, characters = _sum(u.words for u in kept), _sum(u.characters for u in kept)
+        return replace(self, utterances=kept, words=words, characters=characters)
 
     def worst(self, n: int = 10, metric: Metric = "cer") -> list[UtteranceScore]:
         """Return the ``n`` utterances with the highest rate; among equals the most errors first.
@@ -236,7 +247,7 @@ def score(
         hypotheses: Text by id; exactly the same ids. A recogniser that says nothing gives "".
         groups: Group by id, for intervals; may hold more ids. None: every utterance is its own
             group.
-        normaliser: A name of ``xlasr.data.text.NORMALISERS``.
+        normaliser: A name of ``xlasr.scoring.normalisers.NORMALISERS``.
         costs: "levenshtein" (equal to jiwer) or "sclite" (equal to NIST sclite; slow on
             characters).
 
@@ -265,7 +276,7 @@ def score(
         _sum(u.words for u in utterances),
         _sum(u.characters for u in utterances),
         normaliser,
-        NORMALISER_VERSION,
+        version(normaliser),
         costs,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from xlasr.data.quarantine import Quarantine
+from xlasr.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,13 @@ class ReadOptions:
         columns: Field -> column name, for tables; what is not given is guessed and shown.
         delimiter: Column separator of tables; None sniffs it.
         encoding: Encoding of text files.
+        tiers: Names of the tiers to read, where recordings are annotated on several.
+        tier_type: Linguistic type of the tiers to read (ELAN).
+        tier_index: Number of the tier to read, from 0, in the order of the file.
+        participant: Whose tiers to read (ELAN).
+        channels: Tier or speaker -> channel of the recording, from 0; the mean of all for others.
+        media: Where the recordings of transcripts are, if not beside them: a folder, or the file.
+        scratch: Where sound that lies inside other files is unpacked; whoever calls removes it.
         say: Called with a line that the person should see.
     """
 
@@ -57,7 +66,29 @@ class ReadOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     delimiter: str | None = None
     encoding: str = "utf-8"
+    tiers: Sequence[str] = ()
+    tier_type: str | None = None
+    tier_index: int | None = None
+    participant: str | None = None
+    channels: Mapping[str, int] = field(default_factory=dict)
+    media: Path | None = None
+    scratch: Path | None = None
     say: Callable[[str], None] = print
+
+    def unpack_to(self, name: str) -> Path:
+        """Return a path below the scratch folder that is not there yet.
+
+        Raises:
+            UsageError: The caller gave no scratch folder.
+        """
+        if self.scratch is None:
+            raise UsageError(
+                "this layout has its sound inside other files: give ReadOptions a scratch folder"
+                " to unpack it to, or use prepare"
+            )
+        return next(
+            path for n in count() if not (path := self.scratch / f"{n:06d}-{name}").exists()
+        )
 
 
 def encoding_advice(content: bytes, encoding: str) -> str:

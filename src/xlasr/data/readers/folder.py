@@ -31,7 +31,7 @@ def read(folder: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: not a folder.")
-    files = list(_walk(folder))
+    files = list(walk(folder))
     sounds = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
     texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
     if not sounds:
@@ -73,8 +73,8 @@ def read(folder: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator
         quarantine.add(record, "missing audio", f"no audio file beside {texts[stem]}")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below ``folder`` in a fixed order."""
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below ``folder`` in a fixed order; not hidden ones, nor those of a corpus."""
     for here, folders, names in os.walk(folder):
         hidden_or_corpus = {
             name

@@ -7,6 +7,7 @@ nothing to us are kept in ``custom``, so that one can group by them.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -201,12 +202,27 @@ def _rows(path: Path, delimiter: str, encoding: str) -> Iterator[tuple[int, list
     except UnicodeError as error:
         with path.open("rb") as binary:
             advice = encoding_advice(binary.read(2), encoding)
-        raise DataError(f"{path}: after line {line}: {error}. {advice}.") from error
+        bad = _undecodable_line(path, codec)
+        raise DataError(f"{path}: line {bad}: {error}. {advice}.") from error
     except csv.Error as error:
         raise DataError(
             f"{path}: after line {line}: {error}. A lone quotation mark? Double it inside a quoted"
             " cell, or save the table as TSV."
         ) from error
+
+
+def _undecodable_line(path: Path, codec: str) -> int:
+    """Return the number of the first line with bytes that are not in ``codec``."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    whole = 0
+    with path.open("rb") as file:
+        for content in file:
+            try:
+                decoder.decode(content)
+            except UnicodeError:
+                break
+            whole += 1
+    return whole + 1
 
 
 def _unquote(cell: str) -> str:

@@ -1,0 +1,64 @@
+"""The command ``xlasr align``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xlasr.errors import UsageError
+
+
+def align(
+    run: Annotated[Path, typer.Argument(help="a finished CTC run", show_default=False)],
+    audio: Annotated[Path, typer.Argument(help="a recording of any length", show_default=False)],
+    text: Annotated[Path, typer.Argument(help="its transcript, a text file", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="corpus folder to make")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="eaf, textgrid, srt, vtt, csv, json: standard output")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="what is cut out: line or sentence")] = "line",
+    words: Annotated[bool, typer.Option("--words", help="word times too")] = False,
+    licence: Annotated[str, typer.Option(help="for the card")] = "unknown",
+    overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
+) -> None:
+    """Cut a long recording by its unsegmented transcript; lists what does not match."""
+    from xlasr import api
+    from xlasr.alignment.output import known_formats, render
+    from xlasr.alignment.recording import LEFT_OUT, write_recording
+    from xlasr.data.writing import check_target
+    from xlasr.errors import UnknownName
+
+    if (out is None) == (format is None):
+        raise UsageError("give either --out FOLDER (a corpus) or --format FORMAT (a file)")
+    if format is not None and format not in known_formats():
+        raise UnknownName("output format", format, known_formats())
+    if out is not None:
+        check_target(out.absolute(), overwrite=overwrite)
+    found = api.align(run, audio, text, unit=unit)
+    if format is not None:
+        sys.stdout.write(render(found, format, audio, words=words))
+    for item in found.left_out:
+        where = f"line {item.line}" if item.line else "sound"
+        print(
+            f"left out: {where}, {item.start_s:.2f} to {item.end_s:.2f} s, {item.reason}: "
+            f"{item.text[:70]}",
+            file=sys.stderr,
+        )
+    if found.unknown:
+        letters = ", ".join(f"{k!r} {n} times" for k, n in found.unknown.items())
+        print(f"letters that the model does not know were ignored: {letters}", file=sys.stderr)
+    minutes = sum(u.end_s - u.start_s for u in found.utterances) / 60
+    print(
+        f"{len(found.utterances)} utterances, {minutes:.1f} of {found.duration_s / 60:.1f} min; "
+        f"{len(found.left_out)} left out",
+        file=sys.stderr,
+    )
+    if out is not None:
+        language = api.open_run(run).facts["language"]
+        corpus = write_recording(
+            out, audio, found, language=language, licence=licence, overwrite=overwrite
+        )
+        print(f"{corpus.path}; what does not match: {corpus.path / LEFT_OUT}", file=sys.stderr)

@@ -1,0 +1,165 @@
+"""A scorecard on the terminal: what ``xlasr score`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xlasr.reporting import lines as selection
+from xlasr.reporting.formatting import per_cent, span, whole
+from xlasr.reporting.tables import marked
+from xlasr.scoring import Counts, UtteranceScore
+from xlasr.scoring.confidence import RateInterval
+from xlasr.scoring.scorecard import Scorecard
+
+
+def show_scorecard(console: Console, card: Scorecard, lines: int = 5) -> None:
+    """Print rates with counts and intervals, rare words, micro-WER, kinds of errors and lines.
+
+    Args:
+        console: Where to.
+        card: Of ``score_files``.
+        lines: Worst and best lines and commonest substitutions shown; 0 is none.
+    """
+    groups = card.cer.n_groups
+    resampled = "" if card.unit == "utterances" else f", {whole(groups)} groups by {card.unit!r}"
+    _show(
+        console,
+        f"{whole(len(card.score.utterances))} utterances{resampled};"
+        f" normaliser {card.score.normaliser} v{card.score.normaliser_version}",
+        _rates(card),
+    )
+    notes = [interval.note for interval in (card.wer, card.cer) if interval is not None]
+    for note in dict.fromkeys([*card.notes, *notes]):
+        if note:
+            console.print(Text.assemble(("note: ", "bold"), note))
+    for metric, found in card.reductions.items():
+        name = "WERR" if metric == "wer" else "CERR"
+        text = f"{per_cent(found.value)} ({span((found.low, found.high))})"
+        console.print(Text.assemble((f"{name} over the other system: ", "bold"), text))
+        if found.note and found.note not in notes:
+            console.print(Text.assemble(("note: ", "bold"), found.note))
+    _show_classes(console, card)
+    _show_kinds(console, card)
+    if lines > 0:
+        if card.pairs:
+            console.print(Text("\ncommonest substitutions (said -> heard)", style="bold"))
+            shown = (f"{ref} -> {hyp} ({whole(n)})" for ref, hyp, n in card.pairs[: 2 * lines])
+            console.print(Text("   " + ", ".join(shown)))
+        _show_lines(console, "worst lines", card.score.worst(lines), card)
+        _show_lines(console, "best lines", card.score.best(lines), card)
+        console.print(Text("[-missing] [+too much] [heard|said]", style="dim"), highlight=False)
+
+
+def _table(first: str, headings: Iterable[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
+    table.add_column(first)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _show(console: Console, title: str, table: Table) -> None:
+    # A table's own title is broken to the width of the table.
+    console.print(Text(title, style="bold"))
+    console.print(table)
+
+
+def _numbers(counts: Counts) -> list[str]:
+    found = (counts.substitutions, counts.deletions, counts.insertions, counts.reference)
+    return [whole(number) for number in found]
+
+
+def _rates(card: Scorecard) -> Table:
+    table = _table("measure", ("rate", "95 % interval", "S", "D", "I", "N"))
+
+    def add(name: str, counts: Counts, interval: RateInterval | None = None) -> None:
+        ends = "" if interval is None else span((interval.low, interval.high))
+        table.add_row(name, per_cent(counts.rate), ends, *_numbers(counts))
+
+    if card.wer is not None:
+        add("WER", card.score.words, card.wer)
+    add("CER", card.score.characters, card.cer)
+    if card.japanese is not None:
+        add(f"WER, MeCab words ({card.japanese.dictionary})", card.japanese.words.words)
+        add("CER, kana and kanji of one reading equal", card.japanese.readings.characters)
+    if card.score.normaliser != "raw":
+        if card.wer is not None:
+            add("WER as written", card.raw.words)
+        add("CER as written", card.raw.characters)
+    return table
+
+
+def _show_classes(console: Console, card: Scorecard) -> None:
+    if card.rare is not None:
+        rare = card.rare
+        unit = "words" if rare.metric == "wer" else "characters"
+        title = (
+            f"\nby training count: rare is below {rare.threshold};"
+            f" {whole(rare.training_words)} training {unit}, {whole(rare.training_types)} different"
+        )
+        table = _table(unit, ("rate", "missed", "S", "D", "I", "N"))
+        rows = [("rare", rare.rare), ("common", rare.common)]
+        for name, counts in rows + [(f"  {b.name}", b.counts) for b in rare.bins]:
+            missed = counts.substitutions + counts.deletions
+            table.add_row(
+                name,
+                _rate(counts),
+                _ratio(missed, counts.reference),
+                *_numbers(counts),
+            )
+        _show(console, title, table)
+    met = [m for m in card.micro if m.tally.occurrences or m.tally.claimed]
+    if met:
+        table = _table("class", ("rate", "recall", "precision", "S", "D", "I", "N"))
+        for micro in met:
+            tally = micro.tally
+            table.add_row(
+                micro.name,
+                _rate(micro.counts),
+                _ratio(tally.recognised, tally.occurrences),
+                _ratio(tally.confirmed, tally.claimed),
+                *_numbers(micro.counts),
+            )
+        _show(console, "\nwords that must be right", table)
+        for micro in met:
+            if missed_most := micro.most_missed(8):
+                shown = ", ".join(
+                    f"{term} ({tally.recognised} of {tally.occurrences})"
+                    for term, tally in missed_most
+                )
+                console.print(Text(f"   {micro.name} missed most: {shown}"))
+
+
+def _show_kinds(console: Console, card: Scorecard) -> None:
+    if not any(kind.word_errors or kind.character_errors for kind in card.kinds):
+        return
+    headings = ["of CER's errors"] if card.metric == "cer" else ["of WER's errors", "of CER's"]
+    table = _table("kind", headings)
+    for kind in card.kinds:
+        both = (kind.word_share, kind.character_share)
+        table.add_row(kind.name, *(per_cent(s) for s in both[2 - len(headings) :]))
+    _show(console, "\nerrors as written that are only ...", table)
+
+
+def _show_lines(
+    console: Console, title: str, chosen: Sequence[UtteranceScore], card: Scorecard
+) -> None:
+    console.print(Text(f"\n{title}", style="bold"))
+    for line in selection.lines(chosen, None, card.metric):
+        head = Text(f"{per_cent(line.utterance.cer):>8} CER  ", style="bold")
+        head.append(line.utterance.id, style="dim")
+        console.print(head)
+        console.print(marked(line.ops, "" if card.metric == "cer" else " "), soft_wrap=True)
+
+
+def _rate(counts: Counts) -> str:
+    return per_cent(counts.rate) if counts.reference else "n/a"
+
+
+def _ratio(part: int, of: int) -> str:
+    return per_cent(part / of) if of else "n/a"

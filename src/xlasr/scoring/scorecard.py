@@ -1,0 +1,162 @@
+"""Everything that two files of transcripts say: ``xlasr score`` as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlasr.errors import DataError, UsageError
+from xlasr.scoring.breakdown import substitutions
+from xlasr.scoring.confidence import RateInterval, rate_interval, werr
+from xlasr.scoring.error_kinds import ErrorKind, error_kinds
+from xlasr.scoring.error_rates import Metric, Score, score
+from xlasr.scoring.files import read_list, read_training, read_transcripts
+from xlasr.scoring.japanese import JapaneseScore, is_japanese, score_japanese
+from xlasr.scoring.micro import MicroScore, score_names, score_numbers, score_terms
+from xlasr.scoring.normalisers import is_unspaced
+from xlasr.scoring.rare_words import RARE_BELOW, RareWords, rare_words
+
+N_PAIRS = 200
+"""Substitution pairs that are kept."""
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """What a reference and a hypothesis file say.
+
+    Attributes:
+        score: Under the normaliser; WER means nothing where ``metric`` is "cer".
+        raw: The same texts as written.
+        metric: What the headline is: "wer" and "cer", or "cer" alone for scripts without spaces.
+        unit: What the intervals resample: the group column's name, or "utterances".
+        wer: WER and its interval; None for scripts without spaces.
+        cer: CER and its interval.
+        japanese: The three Japanese scores; None for other languages or without the extra.
+        kinds: Errors that are only diacritics, word boundaries, case or punctuation, as written.
+        micro: Numbers, names (for words) and listed terms.
+        rare: By training count; None without a training text.
+        pairs: Commonest substitutions, over ``metric``'s symbols.
+        reductions: WERR and CERR over another system, by metric; empty without one.
+        notes: What a person should know.
+    """
+
+    score: Score
+    raw: Score
+    metric: Metric
+    unit: str
+    wer: RateInterval | None
+    cer: RateInterval
+    japanese: JapaneseScore | None
+    kinds: list[ErrorKind]
+    micro: list[MicroScore]
+    rare: RareWords | None
+    pairs: list[tuple[str, str, int]]
+    reductions: dict[Metric, RateInterval]
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON types; a rate that is not defined is null."""
+        raw = self.raw.to_dict()
+        raw.pop("utterances")
+        return {
+            "headline": self.metric,
+            "unit": self.unit,
+            "wer": None if self.wer is None else self.wer.to_dict(),
+            "cer": self.cer.to_dict(),
+            "notes": self.notes,
+            "raw": raw,
+            "japanese": None if self.japanese is None else self.japanese.to_dict(),
+            "error_kinds": [kind.to_dict() for kind in self.kinds],
+            "micro": [found.to_dict() for found in self.micro],
+            "rare_words": None if self.rare is None else self.rare.to_dict(),
+            "substitutions": [{"ref": r, "hyp": h, "count": n} for r, h, n in self.pairs],
+            "reductions": {metric: found.to_dict() for metric, found in self.reductions.items()},
+            "score": self.score.to_dict(),
+        }
+
+
+def score_files(
+    reference: Path,
+    hypothesis: Path,
+    *,
+    normaliser: str | None = None,
+    terms: Path | None = None,
+    training: Path | None = None,
+    rare_below: int = RARE_BELOW,
+    against: Path | None = None,
+    reference_columns: Mapping[str, str] | None = None,
+    hypothesis_columns: Mapping[str, str] | None = None,
+) -> Scorecard:
+    """Score a file of hypotheses from any recogniser against a file of references.
+
+    Args:
+        reference: TSV, CSV or JSONL with id, text and, for intervals, a group.
+        hypothesis: TSV, CSV or JSONL with exactly the same ids.
+        normaliser: "headline", "raw" or "unspaced"; None chooses "unspaced" for references in a
+            script without spaces and "headline" for all others.
+        terms: Text file of terms, one in a line.
+        training: Training transcripts, for rare and common words.
+        rare_below: Words with a lower training count are rare.
+        against: Hypotheses of another system: adds the error rate reduction over it.
+        reference_columns: Field -> column of ``reference``; the rest is guessed.
+        hypothesis_columns: Likewise, of ``hypothesis`` and ``against``.
+
+    Raises:
+        DataError: A file cannot be used, or an id is on one side only; both are named.
+        UsageError: An unknown field or normaliser, or ``rare_below`` below 1.
+    """
+    ref = read_transcripts(reference, "reference", reference_columns)
+    hyp = read_transcripts(hypothesis, "hypothesis", hypothesis_columns)
+    spaceless = is_unspaced(ref.texts.values())
+    name = normaliser or ("unspaced" if spaceless else "headline")
+    metric: Metric = "cer" if spaceless or name == "unspaced" else "wer"
+    groups = ref.groups
+    try:
+        scored = score(ref.texts, hyp.texts, groups, name)
+    except DataError as error:
+        raise DataError(f"{reference} and {hypothesis}: {error}") from error
+    raw = scored if name == "raw" else score(ref.texts, hyp.texts, groups, "raw")
+    notes = []
+    if metric == "cer":
+        notes.append(
+            "no spaces between words in this script: CER is the headline, WER has no words"
+        )
+    japanese = None
+    if metric == "cer" and is_japanese(ref.texts.values()):
+        try:
+            japanese = score_japanese(ref.texts, hyp.texts, groups)
+        except UsageError as error:
+            notes.append(str(error))
+    micro = [score_numbers(scored, metric)]
+    if metric == "wer":
+        micro.append(score_names(scored, ref.texts))
+    if terms is not None:
+        micro.append(score_terms(scored, read_list(terms), metric=metric))
+    reductions: dict[Metric, RateInterval] = {}
+    if against is not None:
+        other = read_transcripts(against, "hypothesis", hypothesis_columns)
+        try:
+            base = score(ref.texts, other.texts, groups, name)
+        except DataError as error:
+            raise DataError(f"{reference} and {against}: {error}") from error
+        both: tuple[Metric, ...] = ("cer",) if metric == "cer" else ("wer", "cer")
+        reductions = {m: werr(base, scored, m) for m in both}
+    return Scorecard(
+        score=scored,
+        raw=raw,
+        metric=metric,
+        unit="utterances" if groups is None else ref.columns["group"],
+        wer=None if metric == "cer" else rate_interval(scored, "wer"),
+        cer=rate_interval(scored, "cer"),
+        japanese=japanese,
+        kinds=error_kinds(raw, "headline" if name == "raw" else name),
+        micro=micro,
+        rare=None
+        if training is None
+        else rare_words(scored, read_training(training), rare_below, metric=metric),
+        pairs=substitutions(scored, metric, N_PAIRS),
+        reductions=reductions,
+        notes=notes,
+    )

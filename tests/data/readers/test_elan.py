@@ -1,0 +1,441 @@
+"""ELAN: files that pympi wrote, hierarchies of tiers, times that are missing, wrong files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from defusedxml import ElementTree
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pympi.Elan import Eaf
+from tests.data.readers.annotated import read, sound
+
+from xlasr.errors import UsageError
+
+TALK = {
+    "A-text": [(500, 1750, "Dobrý den."), (2000, 4250, "Jak se <máte> & co?")],
+    "B-text": [(4300, 6000, "Děkuji, dobře."), (6000, 7000, "")],
+}
+
+
+def eaf(folder: Path, name: str = "talk", media: str | None = None) -> Eaf:
+    """Two speakers on a tier each; the sentences are translated on a tier that refers to them."""
+    sound(folder / f"{name}.wav", channels=2)
+    file = Eaf(author="eva")
+    file.remove_tier("default")
+    file.add_linguistic_type("utterance")
+    file.add_linguistic_type("translation", constraints="Symbolic_Association", timealignable=False)
+    for tier, spans in TALK.items():
+        file.add_tier(tier, ling="utterance", part={"A-text": "Eva", "B-text": "Jan"}[tier])
+        for begin, end, text in spans:
+            file.add_annotation(tier, begin, end, text)
+    file.add_tier("A-en", ling="translation", parent="A-text", part="Eva")
+    for begin, _, text in TALK["A-text"]:
+        file.add_ref_annotation("A-en", "A-text", begin + 10, f"EN {text}")
+    if media is not None:
+        file.add_linked_file(media, mimetype="audio/x-wav")
+    return file
+
+
+def save(file: Eaf, path: Path, **attributes: str) -> Path:
+    """Write with pympi; attributes go on the media descriptor, where pympi has no word for them."""
+    file.to_file(str(path))
+    if attributes:
+        document = ElementTree.parse(path)
+        for descriptor in document.iter("MEDIA_DESCRIPTOR"):
+            descriptor.attrib.update(attributes)
+        document.write(path, encoding="utf-8", xml_declaration=True)
+    return path
+
+
+def test_a_tier_by_name(tmp_path: Path) -> None:
+    path = save(eaf(tmp_path), tmp_path / "talk.eaf")
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    result = read("elan", path, tiers=["A-text"])
+    assert result.spans == [(b / 1000, e / 1000, text) for b, e, text in TALK["A-text"]]
+    first = result.records[0]
+    assert (first.id, first.speaker, first.group) == ("talk-A-text-00000500", "Eva", "talk")
+    assert first.audio == tmp_path / "talk.wav" and first.channel is None
+    assert first.custom["tier"] == "A-text" and first.custom["annotation"].startswith("a")
+    assert not result.reasons
+    assert "not read (annotations): 'B-text' (2), 'A-en' (2)" in result.said
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "tiers"),
+    [
+        ({"tier_type": "utterance"}, {"A-text", "B-text"}),
+        ({"tier_type": "translation"}, {"A-en"}),
+        ({"tier_index": 1}, {"B-text"}),
+        ({"participant": "Jan"}, {"B-text"}),
+        ({"participant": "Eva", "tier_type": "translation"}, {"A-en"}),
+        ({"tiers": ["B-text", "A-en"]}, {"B-text", "A-en"}),
+        ({"tiers": ["A-text", "A-en"]}, {"A-text", "A-en"}),  # both were named
+    ],
+)
+def test_ways_to_choose(tmp_path: Path, options: dict[str, object], tiers: set[str]) -> None:
+    save(eaf(tmp_path), tmp_path / "talk.eaf")
+    result = read("elan", tmp_path, **options)
+    assert {record.custom["tier"] for record in result.records} == tiers
+    assert result.n_rows == 2 * len(tiers)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"(?s)talk\.eaf: several tiers could be meant: 'A-text', 'B-text', 'A-en'\..*"
+             r"'A-text' \(number 0, type 'utterance', participant 'Eva', 2 annotations in 1 file\):"
+             r" Dobrý den\..*--tier NAME.*--tier-index N, --tier-type TYPE, --participant NAME"),
+        ({"participant": "Eva"}, r"--participant 'Eva' fits several tiers: 'A-text', 'A-en'"),
+        ({"tiers": ["A-txt"]}, r"no tier 'A-txt'\. Did you mean 'A-text'"),
+        ({"tier_type": "gloss"}, r"(?s)no tier fits --tier-type 'gloss'.*type 'translation'"),
+        ({"tier_index": 3}, r"no tier fits --tier-index 3"),
+        ({"tiers": ["A-text"], "channels": {"Evo": 1}}, r"no tier or speaker.*Did you mean 'Eva'"),
+    ],
+)  # fmt: skip
+def test_a_choice_that_is_none(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    save(eaf(tmp_path), tmp_path / "talk.eaf")
+    with pytest.raises(UsageError, match=message):
+        read("elan", tmp_path, **options)
+
+
+def test_two_speakers_are_no_choice_either(tmp_path: Path) -> None:
+    file = eaf(tmp_path)
+    file.remove_tier("A-en")
+    save(file, tmp_path / "talk.eaf")
+    with pytest.raises(UsageError, match=r"several tiers could be meant: 'A-text', 'B-text'\."):
+        read("elan", tmp_path)
+
+
+def test_the_only_tier_with_text_needs_no_choice(tmp_path: Path) -> None:
+    file = eaf(tmp_path)
+    file.remove_tiers(["A-text", "A-en"])
+    file.add_tier("notes", ling="utterance")
+    file.add_annotation("notes", 0, 900, "  ")
+    save(file, tmp_path / "talk.eaf")
+    result = read("elan", tmp_path)
+    assert [record.custom["tier"] for record in result.records] == ["B-text"]
+    assert result.reasons == [("talk B-text", "empty annotation")]
+    assert len(result.quarantine) == 1
+    assert "not read (annotations): 'notes' (1)" in result.said
+
+
+def test_reference_annotations_have_the_times_of_their_parent(tmp_path: Path) -> None:
+    save(eaf(tmp_path), tmp_path / "talk.eaf")
+    result = read("elan", tmp_path, tiers=["A-en"])
+    assert result.spans == [(b / 1000, e / 1000, f"EN {text}") for b, e, text in TALK["A-text"]]
+    assert all("times" not in record.custom for record in result.records)
+
+
+def test_a_speaker_on_each_channel(tmp_path: Path) -> None:
+    save(eaf(tmp_path), tmp_path / "talk.eaf")
+    result = read("elan", tmp_path, tier_type="utterance", channels={"Eva": 1, "B-text": 0})
+    assert {r.speaker: r.channel for r in result.records} == {"Eva": 1, "Jan": 0}
+
+
+def words(tmp_path: Path, *, constraint: str = "Time_Subdivision") -> Eaf:
+    """Sentences from 1 to 2 s and from 3 to 4 s, cut into three and two words."""
+    sound(tmp_path / "w.wav")
+    file = Eaf()
+    file.remove_tier("default")
+    file.add_linguistic_type("words", constraints=constraint)
+    file.add_tier("sentence")
+    file.add_tier("word", ling="words", parent="sentence")
+    for key, begin, end in [("a1", 1000, 2000), ("a2", 3000, 4000)]:
+        slots = [file.generate_ts_id(time) for time in (begin, end)]
+        file.tiers["sentence"][0][key] = (*slots, key, None)
+        file.annotations[key] = "sentence"
+    return file
+
+
+def subdivide(file: Eaf, slots: list[str], texts: str) -> None:
+    """Add a chain of aligned annotations through ``slots``; new ones have no time."""
+    for slot in slots:
+        file.timeslots.setdefault(slot, None)
+    for begin, end, text in zip(slots, slots[1:], texts, strict=False):
+        file.tiers["word"][0][f"w{text}"] = (begin, end, text, None)
+        file.annotations[f"w{text}"] = "word"
+
+
+def test_missing_time_slots_are_placed_evenly_as_elan_does(tmp_path: Path) -> None:
+    file = words(tmp_path)
+    (b1, e1, *_), (b2, e2, *_) = (file.tiers["sentence"][0][f"a{n}"] for n in (1, 2))
+    subdivide(file, [b1, "ts101", "ts102", e1], "abc")
+    subdivide(file, [b2, "ts103", e2], "de")
+    save(file, tmp_path / "w.eaf")
+    result = read("elan", tmp_path, tiers=["word"])
+    assert result.spans == [
+        (1.0, 1.333, "a"), (1.333, 1.666, "b"), (1.666, 2.0, "c"),
+        (3.0, 3.5, "d"), (3.5, 4.0, "e"),
+    ]  # fmt: skip
+    assert all(record.custom["times"] == "interpolated" for record in result.records)
+    assert "5 annotations have no times of their own and were placed evenly" in result.said
+
+
+def test_a_time_in_the_middle_of_a_chain_is_kept(tmp_path: Path) -> None:
+    file = words(tmp_path)
+    begin, end, *_ = file.tiers["sentence"][0]["a1"]
+    file.timeslots["ts102"] = 1900
+    subdivide(file, [begin, "ts101", "ts102", end], "abc")
+    save(file, tmp_path / "w.eaf")
+    result = read("elan", tmp_path, tiers=["word"])
+    assert result.spans == [(1.0, 1.45, "a"), (1.45, 1.9, "b"), (1.9, 2.0, "c")]
+    assert [r.custom.get("times") for r in result.records] == ["interpolated"] * 2 + [None]
+
+
+def test_words_of_words_are_placed_below_what_was_placed(tmp_path: Path) -> None:
+    file = words(tmp_path)
+    begin, end, *_ = file.tiers["sentence"][0]["a1"]
+    subdivide(file, [begin, "ts101", end], "ab")
+    file.add_tier("syllable", ling="words", parent="word")
+    file.timeslots["ts201"] = None
+    file.tiers["syllable"][0].update(
+        {"s1": ("ts101", "ts201", "b1", None), "s2": ("ts201", end, "b2", None)}
+    )
+    path = save(file, tmp_path / "w.eaf")
+    # The child stands before its parents in the file.
+    text = path.read_text("utf-8")
+    found = re.findall(r"<TIER .*?</TIER>", text, re.DOTALL)
+    assert "syllable" in found[-1]
+    for old, new in zip(found, found[::-1], strict=True):
+        text = text.replace(old, f"#{new[1:]}", 1)
+    path.write_text(text.replace("#TIER", "<TIER"), "utf-8")
+    result = read("elan", tmp_path, tiers=["syllable"])
+    assert result.spans == [(1.5, 1.75, "b1"), (1.75, 2.0, "b2")]
+    assert all(record.custom["times"] == "interpolated" for record in result.records)
+
+
+def test_what_cannot_be_placed_is_listed(tmp_path: Path) -> None:
+    file = words(tmp_path)
+    begin, end, *_ = file.tiers["sentence"][0]["a1"]
+    subdivide(file, [begin, "ts101", "ts102"], "ab")  # leads nowhere
+    after, *_ = file.tiers["sentence"][0]["a2"]
+    subdivide(file, [after, "ts201", "ts202", "ts201"], "gcd")  # goes round
+    subdivide(file, [end, "ts301"], "e")
+    subdivide(file, [begin, end], "f")
+    save(file, tmp_path / "w.eaf")
+    text = (
+        (tmp_path / "w.eaf")
+        .read_text("utf-8")
+        .replace('TIME_SLOT_ID="ts301"', 'TIME_SLOT_ID="ts309"')
+    )
+    (tmp_path / "w.eaf").write_text(text, "utf-8")
+    result = read("elan", tmp_path, tiers=["word"])
+    assert result.spans == [(1.0, 2.0, "f")]
+    assert result.reasons == [
+        *((f"w annotation w{name}", "no times") for name in "abgcd"),
+        ("w annotation we", "bad annotation"),
+    ]
+    details = [entry.detail for entry in result.quarantine]
+    assert "w.eaf: tier 'word', annotation wa: time slot 'ts101' has no time" in details[0]
+    assert "time slot 'ts301' is not there" in details[5]
+
+
+def test_several_annotations_of_one_parent_share_its_time(tmp_path: Path) -> None:
+    file = words(tmp_path, constraint="Symbolic_Subdivision")
+    file.tiers["word"][1].update({
+        "r2": ("a1", "zwei", "r1", None), "r1": ("a1", "eins", None, None),
+        "r3": ("a2", "allein", None, None), "r4": ("a9", "verwaist", None, None),
+    })  # fmt: skip
+    save(file, tmp_path / "w.eaf")
+    result = read("elan", tmp_path, tiers=["word"])
+    assert sorted(result.spans) == [(1.0, 1.5, "eins"), (1.5, 2.0, "zwei"), (3.0, 4.0, "allein")]
+    assert {r.text: r.custom.get("times") for r in result.records} == {
+        "eins": "interpolated", "zwei": "interpolated", "allein": None,
+    }  # fmt: skip
+    assert result.reasons == [("w annotation r4", "no times")]
+
+
+@pytest.mark.parametrize(
+    ("constraint", "previous"), [("Symbolic_Association", "r1"), ("Symbolic_Subdivision", None)]
+)
+def test_siblings_without_an_order_and_reference_chains(
+    tmp_path: Path, constraint: str, previous: str | None
+) -> None:
+    """An association has one child at most; several of a subdivision need an order."""
+    file = words(tmp_path, constraint=constraint)
+    file.tiers["word"][1].update({
+        "r1": ("a1", "x", None, None), "r2": ("a1", "y", previous, None),
+        "r3": ("a2", "z", None, None),
+    })  # fmt: skip
+    file.add_tier("gloss", ling="words", parent="word")
+    file.tiers["gloss"][1].update({"g3": ("r3", "Z", None, None), "g1": ("r1", "X", None, None)})
+    save(file, tmp_path / "w.eaf")
+    result = read("elan", tmp_path, tiers=["word", "gloss"])
+    assert result.spans == [(3.0, 4.0, "z"), (3.0, 4.0, "Z")]
+    assert [record for record, reason in result.reasons if reason == "no times"] == [
+        "w annotation r1", "w annotation r2", "w annotation g1",
+    ]  # fmt: skip
+
+
+def test_odd_annotations_are_listed(tmp_path: Path) -> None:
+    path = save(eaf(tmp_path), tmp_path / "talk.eaf")
+    text = path.read_text("utf-8")
+    ids = re.findall('ANNOTATION_ID="(a[0-9]+)"', text)
+    text = text.replace(f'ANNOTATION_ID="{ids[1]}"', f'ANNOTATION_ID="{ids[0]}"', 1)
+    strange = r"\1<ANNOTATION><X/></ANNOTATION>"
+    text = re.sub('(<TIER[^>]* TIER_ID="A-text"[^>]*>)', strange, text)
+    text = text.replace('PARTICIPANT="Eva"', 'PARTICIPANT=" "', 1)
+    path.write_text(text, "utf-8")
+    result = read("elan", path, tiers=["A-text"])
+    assert [(r.text, r.speaker) for r in result.records] == [("Dobrý den.", None)]
+    assert [reason for _, reason in result.reasons] == ["bad annotation"] * 2
+    details = [entry.detail for entry in result.quarantine]
+    assert "its id is that of an earlier annotation" in details[0]
+    assert "neither aligned nor referring" in details[1]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "reason"),
+    [
+        (2000, 2000, "zero length"),
+        (2500, 1500, "reversed"),
+        (-500, 400, "out of range"),
+        (1200, 3000, "overlap"),
+    ],
+)
+def test_impossible_times_are_listed_and_the_rest_goes_on(
+    tmp_path: Path, begin: int, end: int, reason: str
+) -> None:
+    file = eaf(tmp_path)
+    file.timeslots.update({"ts501": begin, "ts502": end})
+    file.tiers["B-text"][0]["bad"] = ("ts501", "ts502", "špatně", None)
+    file.add_annotation("B-text", 1000, 1500, "dobře")
+    save(file, tmp_path / "talk.eaf")
+    result = read("elan", tmp_path, tiers=["B-text"])
+    overlap = reason == "overlap"
+    assert [text for _, _, text in result.spans] == ["Děkuji, dobře."] + ["dobře"] * (not overlap)
+    reasons = [r for _, r in result.reasons if r != "empty annotation"]
+    assert reasons == [reason] * (2 if overlap else 1)
+    assert any("annotation bad" in entry.detail for entry in result.quarantine)
+    assert result.n_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("link", "attributes", "place"),
+    [
+        (None, {}, "talk.wav"),
+        ("file:///C:/Users/Eva/zvuk%201.wav", {}, "zvuk 1.wav"),
+        (r"C:\Users\Eva\zvuk 1.wav", {}, "zvuk 1.wav"),
+        ("file:///gone/x.wav", {"RELATIVE_MEDIA_URL": "./sounds/zvuk%201.wav"}, None),
+        ("file:///gone/x.wav", {"RELATIVE_MEDIA_URL": "file:./sounds/zvuk%201.wav"},
+         "sounds/zvuk 1.wav"),
+        ("file:///gone/x.wav", {"RELATIVE_MEDIA_URL": "./sounds/zvuk 1.wav"}, "sounds/zvuk 1.wav"),
+        ("https://host.example/a/ZVUK%201.WAV?x=1", {}, "zvuk 1.wav"),
+    ],
+)  # fmt: skip
+def test_where_the_recording_is(
+    tmp_path: Path, link: str | None, attributes: dict[str, str], place: str | None
+) -> None:
+    folder = tmp_path / "in"
+    file = eaf(folder, media=link)
+    path = save(file, folder / "talk.eaf", **attributes)
+    if place != "talk.wav":
+        (folder / "talk.wav").unlink()
+        sound(folder / (place or "elsewhere/zvuk 1.wav"))
+    result = read("elan", path, tiers=["A-text"])
+    if place is None:
+        assert not result.records
+        assert [(e.reason, e.n_records) for e in result.quarantine] == [("missing audio", 2)]
+        assert "'x.wav'" in result.quarantine.entries[0].detail
+        assert "--media" in result.quarantine.entries[0].detail
+        # Below a folder that the person names it is found wherever it lies.
+        result = read("elan", path, tiers=["A-text"], media=folder)
+        place = "elsewhere/zvuk 1.wav"
+        assert not result.records  # not by the name 'x.wav' or 'talk'
+        result = read("elan", path, tiers=["A-text"], media=folder / place)
+    assert {record.audio for record in result.records} == {folder / place}
+
+
+def test_time_origin_shifts_the_recording_it_belongs_to(tmp_path: Path) -> None:
+    file = eaf(tmp_path, media="file:///x/talk.wav")
+    path = save(file, tmp_path / "talk.eaf", TIME_ORIGIN="1500")
+    assert [r.start_s for r in read("elan", path, tiers=["A-text"]).records] == [2.0, 3.5]
+    path = save(file, tmp_path / "talk.eaf", TIME_ORIGIN="-600")
+    result = read("elan", path, tiers=["A-text"])
+    assert [r.start_s for r in result.records] == [1.4]
+    assert [reason for _, reason in result.reasons] == ["out of range"]
+    # Two recordings that begin at different times: that of the one which is cut.
+    text = path.read_text("utf-8")
+    video = '<MEDIA_DESCRIPTOR MEDIA_URL="talk.mp4" MIME_TYPE="video/mp4" TIME_ORIGIN="250" />'
+    path.write_text(text.replace("<MEDIA_DESCRIPTOR", f"{video}<MEDIA_DESCRIPTOR", 1), "utf-8")
+    assert [r.start_s for r in read("elan", path, tiers=["A-text"]).records] == [1.4]
+    other = sound(tmp_path / "copy.wav")
+    result = read("elan", path, tiers=["A-text"], media=other)
+    assert not result.records
+    assert [(e.reason, e.n_records) for e in result.quarantine] == [("ambiguous", 2)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not well-formed XML"),
+        (b"<ANNOTATION_DOCUMENT>", "not well-formed XML"),
+        (b"<html></html>", "not an ELAN file, its first element is 'html'"),
+        (b'<?xml version="1.0" encoding="klingon"?><a/>', "not well-formed XML"),
+        (b'<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><a>&d;</a>', "declares entities"),
+        (b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>', "declares entities"),
+        (b'<ANNOTATION_DOCUMENT><HEADER TIME_UNITS="PAL-frames"/></ANNOTATION_DOCUMENT>',
+         "in 'PAL-frames', not in milliseconds"),
+        (b'<ANNOTATION_DOCUMENT><HEADER><MEDIA_DESCRIPTOR TIME_ORIGIN="x"/></HEADER>'
+         b"</ANNOTATION_DOCUMENT>", "TIME_ORIGIN is no number"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_does_not_take_the_others_along(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    save(eaf(tmp_path), tmp_path / "talk.eaf")
+    (tmp_path / "bad.eaf").write_bytes(content)
+    result = read("elan", tmp_path, tiers=["A-text"])
+    assert len(result.records) == 2
+    assert result.reasons == [("bad.eaf", "bad transcript")]
+    assert message in result.quarantine.entries[0].detail
+
+
+def test_a_file_without_the_tier_is_named(tmp_path: Path) -> None:
+    save(eaf(tmp_path), tmp_path / "talk.eaf")
+    file = eaf(tmp_path, "other")
+    file.remove_tiers(["A-text", "A-en"])
+    save(file, tmp_path / "other.eaf")
+    result = read("elan", tmp_path, tiers=["A-text"])
+    assert result.reasons == [("other", "missing tier")]
+    assert "Tiers found: 'B-text' (2)" in result.quarantine.entries[0].detail
+
+
+def test_two_files_about_one_stretch_of_speech(tmp_path: Path) -> None:
+    save(eaf(tmp_path, media="talk.wav"), tmp_path / "talk.eaf")
+    save(eaf(tmp_path, media="talk.wav"), tmp_path / "talk corrected.eaf")
+    result = read("elan", tmp_path, tiers=["A-text"])
+    assert not result.records
+    assert [reason for _, reason in result.reasons] == ["overlap"] * 4
+    assert "leave one of two transcripts" in result.quarantine.entries[0].detail
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    gaps=st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000), WORDS), max_size=12),
+)
+def test_what_pympi_writes_is_read(
+    tmp_path_factory: pytest.TempPathFactory, gaps: list[tuple[int, int, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("eaf")
+    (folder / "a.wav").touch()
+    file, at, expected, empty = Eaf(), 0, [], 0
+    for gap, length, text in gaps:
+        begin, at = at + gap, at + gap + length
+        file.add_annotation("default", begin, at, text)
+        if text.strip():
+            expected.append((begin / 1000, at / 1000, text))
+        else:
+            empty += 1
+    file.to_file(str(folder / "a.eaf"))
+    result = read("elan", folder)
+    assert sorted(result.spans) == expected
+    assert len(result.quarantine) == (empty or (0 if gaps else 1))
