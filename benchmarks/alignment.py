@@ -82,10 +82,11 @@ def joined(
 
 def words(model: Any, split: Any, seed: int) -> dict[str, Any]:
     """Boundaries at joints within 100 ms."""
-    from xlasr.alignment.ctc import align_ctc
+    from xlasr.alignment.ctc import align_lattice
     from xlasr.alignment.posteriors import posteriors
-    from xlasr.alignment.text import join_units, make_unit
-    from xlasr.alignment.words import place_words
+    from xlasr.alignment.text import join_units, make_unit, pause_bonus
+    from xlasr.alignment.viterbi import Lattice
+    from xlasr.alignment.words import PAUSE_BONUS, place_words
 
     rng = np.random.default_rng(seed)
     clips = trimmed(split)
@@ -100,7 +101,8 @@ def words(model: Any, split: Any, seed: int) -> dict[str, Any]:
         first = [make_unit(model, clip.text) for clip in group]
         counts = [len(set(u.word_of[u.word_of >= 0].tolist())) for u in first]
         symbols, _ = join_units(units)
-        found = align_ctc(heard.log_probs, symbols)
+        bonus = pause_bonus(units, PAUSE_BONUS)
+        found = align_lattice(Lattice(heard.log_probs, symbols, bonus=bonus))
         placed = place_words([(units[0], 0)], found, heard)[0]
         letters = units[0].word_of
         known = [i for i in range(len(units[0].words)) if (letters == i).any()]

@@ -14,6 +14,7 @@ reported and nothing is read as silent. Exit code 1 if there is any of these, or
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 import re
@@ -167,6 +168,8 @@ class Format:
         good: Whole files.
         options: For the reader.
         single: A source is one file, so that one without rows cannot vanish among others.
+        name: Where the damaged file stands in a folder that is the source; else it is the source.
+        beside: What else is in that folder; of an empty content only the name counts.
     """
 
     reader: str
@@ -174,7 +177,32 @@ class Format:
     good: list[bytes]
     options: dict[str, object] = field(default_factory=dict)
     single: bool = False
+    name: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
 
+
+CV = (
+    "client_id\tpath\tsentence\tup_votes\tdown_votes\tlocale\n"
+    'x1\ta.wav\tŘekl: "Ano".\t2\t0\tcs\nx2\ta.wav\tDva\tsloupce\t3\t1\tcs\n'
+)
+NEMO = (
+    '{"audio_filepath": "a.wav", "duration": 1.5, "offset": 0.5, "text": "Dobrý den."}\n'
+    '{"audio_filepath": "a.wav", "duration": 2, "text": "Jak \\u00e1no?", "speaker": "Eva"}\n'
+)
+SUPERVISION = (
+    '{"id": "s1", "recording_id": "r", "start": 0.5, "duration": 1.25, "channel": 0,'
+    ' "text": "Ano", "speaker": "Eva"}'
+)
+RECORDING = (
+    '{"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}],'
+    ' "sampling_rate": 16000, "num_samples": 48000, "duration": 3.0, "channel_ids": [0]}'
+)
+CUT = (
+    '{"id": "c", "start": 0, "duration": 3.0, "channel": 0, "supervisions": ['
+    f'{SUPERVISION}], "recording": {RECORDING}, "type": "MonoCut"}}'
+)
+WAV_SCP = {"wav.scp": "r a.wav\np cat x |\n", "text": "u1 Ano\nu2 Ne\n"}
+YAML = "- {duration: 1.5, offset: 0.5, speaker_id: spk.1, wav: a.wav}\n" * 3
 
 FORMATS = {
     "elan": Format("elan", ".eaf", [EAF.encode()], {"tiers": ["věta", "slovo", "glosa"]}),
@@ -191,6 +219,55 @@ FORMATS = {
     "labelstudio": Format("labelstudio", ".json", [label_studio(minimal=False).encode()]),
     "labelstudio-min": Format("labelstudio", ".json", [label_studio(minimal=True).encode()]),
     "table": Format("table", ".csv", [TABLE.encode()], single=True),
+    "common_voice": Format(
+        "common_voice", "", [CV.encode()], name="train.tsv", beside={"clips/a.wav": ""}
+    ),
+    "nemo": Format("nemo", ".json", [NEMO.encode()]),
+    "kaldi-segments": Format(
+        "kaldi", "", [b"u1 r 0.5 1.25\nu2 r 2 -1\nu3 p 0 1\n"], name="segments", beside=WAV_SCP
+    ),
+    "kaldi-wav.scp": Format(
+        "kaldi", "", [b"u1 a.wav\nu2 cat x |\n"], name="wav.scp", beside={"text": "u1 A\nu2 B\n"}
+    ),
+    "lhotse-cuts": Format("lhotse", ".jsonl", [f"{CUT}\n{CUT}\n".encode()]),
+    "lhotse-cuts-gz": Format("lhotse", ".cuts.jsonl.gz", [gzip.compress(f"{CUT}\n".encode())]),
+    "lhotse-pair": Format(
+        "lhotse",
+        "",
+        [f"{SUPERVISION}\n{SUPERVISION}\n".encode()],
+        name="supervisions.jsonl",
+        beside={"recordings.jsonl": f"{RECORDING}\n"},
+    ),
+    "jsut": Format("jsut", "", ["a:水を飲む。\nb:ない\n".encode()], name="transcript_utf8.txt"),
+    "librispeech": Format("librispeech", "", [b"a DOBRY DEN\nb ANO\n"], name="1-2.trans.txt"),
+    "mls": Format(
+        "mls",
+        "",
+        ["7_3_1\tpo česku\n7_3_2\tano\n".encode()],
+        name="train/transcripts.txt",
+        beside={"train/audio/7/3/7_3_1.flac": ""},
+    ),
+    "fleurs": Format(
+        "fleurs",
+        "",
+        ["5\ta.wav\tVěta.\tvěta\tv ě\t800\tMALE\n".encode() * 2],
+        name="train.tsv",
+        beside={"audio/a.wav": ""},
+    ),
+    "reazonspeech": Format("reazonspeech", ".tsv", ["a.wav\t今日は\nb.wav\tえ\n".encode()]),
+    "mustc": Format(
+        "mustc",
+        "",
+        [YAML.encode()],
+        name="d/dev/txt/dev.yaml",
+        beside={"d/dev/wav/a.wav": "", "d/dev/txt/dev.cs": "A\nB\nC\n"},
+    ),
+    "audiofolder": Format(
+        "huggingface",
+        "",
+        [NEMO.replace("audio_filepath", "file_name").encode()],
+        name="metadata.jsonl",
+    ),
 }
 
 
@@ -276,8 +353,13 @@ class TooSlow(BaseException):
 
 def read(format: Format, content: bytes, folder: Path) -> str:
     """Read one file; return what came out: "read", "partly", "refused" or "silent"."""
-    path = folder / f"a{format.suffix}"
+    path = folder / (format.name or f"a{format.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+    for name, text in format.beside.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    root = folder if format.name else path
     quarantine = Quarantine()
     options = ReadOptions("cs", say=lambda line: None, **format.options)  # type: ignore[arg-type]
 
@@ -287,7 +369,7 @@ def read(format: Format, content: bytes, folder: Path) -> str:
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, LIMIT_S)  # of CPU time: other work does not count
     try:
-        records = list(READERS[format.reader](path, options, quarantine))
+        records = list(READERS[format.reader](root, options, quarantine))
     except XlasrError:
         return "refused"
     finally:

@@ -245,6 +245,7 @@ def test_a_skip_over_many_units_is_found_again_on_the_way_back() -> None:
     assert found.starts[-6:].tolist() == [70 + 4 * i for i in range(6)]
 
 
+@pytest.mark.slow
 def test_memory_of_a_long_input_is_bounded() -> None:
     """60,000 frames (20 minutes) and 12,000 symbols: 1.4 GB of backpointers would be needed."""
     n_frames, n_symbols = 60_000, 12_000
@@ -262,3 +263,15 @@ def test_memory_of_a_long_input_is_bounded() -> None:
         tracemalloc.stop()
     assert np.array_equal(found.starts, at)
     assert peak_mb < 60
+
+
+def test_a_letter_that_is_not_heard_stays_with_its_word() -> None:
+    """In silence all places are equal but for a breath of noise far away; a bonus decides."""
+    log_probs = planted([(2, 50, 52), (3, 54, 56)], 70, 5)
+    log_probs[5, 1] += 0.5  # "1" was not heard; here it is a little less unlikely
+    symbols = np.array([1, 2, 3])
+    assert align_lattice(Lattice(log_probs, symbols)).starts[0] == 5
+    bonus = np.array([0.05, 0.0, 0.0, 0.05])
+    found = align_lattice(Lattice(log_probs, symbols, bonus=bonus))
+    assert 45 <= found.starts[0] < found.starts[1] <= 51
+    assert found.log_prob < align_lattice(Lattice(log_probs, symbols)).log_prob

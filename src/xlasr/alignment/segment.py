@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from xlasr.alignment.ctc import Alignment, align_lattice, check_lattice
 from xlasr.alignment.posteriors import Posteriors, aligner, posteriors
-from xlasr.alignment.text import Unit, Unknown, join_units, make_unit, split_units
+from xlasr.alignment.text import Unit, Unknown, join_units, make_unit, pause_bonus, split_units
 from xlasr.alignment.viterbi import Lattice
-from xlasr.alignment.words import Word, place_words
+from xlasr.alignment.words import PAUSE_BONUS, Word, place_words
 from xlasr.errors import DataError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
@@ -35,6 +35,7 @@ class Matching:
         skip_cost: Of each symbol of a unit that is left out.
         garbage_cost: Of each frame of sound that belongs to no text and holds a letter (pauses
             cost nothing).
+        pause_bonus: For each frame of a pause between words or units.
         min_score: Utterances with a lower mean log-probability per frame are left out.
         pad_s: Kept on both sides of an utterance, in seconds, at most half of the pause.
     """
@@ -42,6 +43,7 @@ class Matching:
     unit: str = "line"
     skip_cost: float = 3.0
     garbage_cost: float = 1.0
+    pause_bonus: float = PAUSE_BONUS
     min_score: float = -2.0
     pad_s: float = 0.1
 
@@ -163,6 +165,7 @@ def match(
         breaks,
         garbage_scores(heard.log_probs, model, matching.garbage_cost),
         lengths * matching.skip_cost,
+        pause_bonus(spelled, matching.pause_bonus),
     )
     found = align_lattice(lattice)
     kept: list[tuple[Unit, int]] = []

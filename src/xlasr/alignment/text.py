@@ -14,7 +14,8 @@ from xlasr.errors import UsageError
 from xlasr.models.ctc import CTCModel
 
 UNITS = ("line", "sentence")
-_SENTENCE = re.compile(r"(?<=[.!?…。！？।])[\"'»”’)\]]*\s+|(?<=[。！？])")
+_CLOSING = "[\"'»”’“)\\]」』]*"
+_SENTENCE = re.compile(rf".+?(?:[.!?…।]{_CLOSING}(?=\s)|[。！？]+{_CLOSING}|$)")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def split_units(text: str, unit: str = "line") -> list[tuple[int, str]]:
         raise UsageError(f"a transcript is cut by {' or '.join(UNITS)}; found {unit!r}")
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
-        parts: Sequence[str] = [line] if unit == "line" else _SENTENCE.split(line)
+        parts: Sequence[str] = [line] if unit == "line" else _SENTENCE.findall(line)
         found += [(number, raw(part)) for part in parts if raw(part)]
     return found
 
@@ -104,3 +105,12 @@ def join_units(units: Iterable[Unit]) -> tuple[NDArray[np.int64], NDArray[np.int
     if not listed:
         return np.zeros(0, dtype=np.int64), breaks
     return np.concatenate([unit.symbols for unit in listed]), breaks
+
+
+def pause_bonus(units: Iterable[Unit], bonus: float) -> NDArray[np.float64]:
+    """(L + 1,) ``bonus`` for the blanks beside spaces and between units, 0 inside words."""
+    inside = []
+    for unit in units:
+        space = unit.word_of < 0
+        inside.append(~(space | np.concatenate([[True], space[:-1]])) if len(space) else space)
+    return np.where(np.concatenate([*inside, [False]]), 0.0, bonus)

@@ -47,6 +47,9 @@ class Lattice:
             blank alone.
         skip_costs: (n,) cost of leaving out each unit (natural log, positive); None = no unit may
             be left out.
+        bonus: (L + 1,) added to every frame in each blank (natural log), so that pauses are where
+            pauses belong: a letter that was not heard would else stand anywhere in a pause. None
+            = nothing. It is no part of any score that is reported.
     """
 
     log_probs: Floats
@@ -55,6 +58,7 @@ class Lattice:
     breaks: Ints | None = None
     garbage: Floats | None = None
     skip_costs: Floats | None = None
+    bonus: Floats | None = None
 
 
 @dataclass
@@ -78,6 +82,8 @@ class _Window:
         self.direct = np.zeros(high - low, dtype=kind)
         self.direct[1:][self.ids[1:] == self.ids[:-1]] = -np.inf
         self.direct[:1] = -np.inf
+        bonus = lattice.bonus
+        self.bonus = None if bonus is None else bonus[low : high + 1].astype(kind)
         self.breaks: Ints | None = None
         if lattice.breaks is not None:
             first, last = np.searchsorted(lattice.breaks, [low, high + 1])
@@ -135,6 +141,8 @@ class _Window:
             after.blanks[self.breaks] = at_breaks
         else:
             after.blanks += blank
+        if self.bonus is not None:
+            after.blanks += self.bonus
         return self.skip(after.blanks)
 
 

@@ -190,6 +190,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from lhotse.shar import SharWriter
 
     root = tmp_path_factory.mktemp("lhotse")
+    for kind in ("pair", "cuts", "short", "changed", "shar"):
+        (root / kind).mkdir()
     recordings, supervisions = [], []
     for n in range(3):
         path = sound(root / f"audio/r{n}.wav", 3, channels=2 if n == 2 else 1)
@@ -218,7 +220,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first, second, *_ = short
     changed = [first.append(second), first.pad(5), first.perturb_speed(1.1), second]
     CutSet.from_cuts(changed).to_file(root / "changed/cuts.jsonl")
-    (root / "shar").mkdir()
     with SharWriter(root / "shar", fields={"recording": "flac"}, shard_size=2) as writer:
         for cut in short:
             writer.write(cut)
@@ -285,7 +286,7 @@ def test_shar_becomes_a_corpus_and_leaves_nothing(
         prepare(made / "shar", tmp_path / f"out{n}", language="cs", progress=False)
         for n in range(2)
     ]
-    sides = [{u.id: (s, u.group) for s in ("train", "dev", "test") for u in c[s]} for c in corpora]
+    sides = [{u.id: (s, u.group) for s in c.splits for u in c.split(s)} for c in corpora]
     assert len(sides[0]) == 6 and sides[0] == sides[1]
     assert list((tmp_path / "cache/unpacked").iterdir()) == []
     with pytest.raises(UsageError, match="cannot refer to it"):

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
-from xlasr.data.readers.rows import Sounds, make_record, read_lines
+from xlasr.data.readers.rows import Sounds, make_record, read_lines, report_empty
 from xlasr.data.splits import split_name
 from xlasr.errors import DataError
 
@@ -96,7 +96,7 @@ def _table(
     sounds = Sounds([path.parent / name for name in _FOLDERS if (path.parent / name).is_dir()])
     sounds.folders = sounds.folders or [path.parent]
     extras = [i for i, name in enumerate(header) if name and i not in columns.values()]
-    n_joined = 0
+    number = n_joined = 0
     for number, line in rows:
         where = f"{path.name} line {number}"
         cells = _cells(line, header, columns["text"])
@@ -124,6 +124,7 @@ def _table(
             split=given,
             custom={**custom, **({"accents": accents} if accents else {})},
         )
+    report_empty(number, path.name, quarantine)
     if n_joined:
         options.say(f"{path.name}: {n_joined} sentences with tabs in them, put together")
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
-from xlasr.data.readers.rows import Sounds, make_record, read_lines
+from xlasr.data.readers.rows import Sounds, make_record, read_lines, report_empty
 from xlasr.errors import DataError
 
 _SPLITS = ("train", "dev", "test")
@@ -34,6 +34,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     for path in found:
         side = path.stem
         sounds = Sounds([root / "audio" / side, root / side, root / "audio"])
+        number = 0
         for number, line in read_lines(path, options.encoding, quarantine):
             where = f"{path.name} line {number}"
             cells = line.split("\t")
@@ -53,6 +54,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
                 split=side,
                 custom={"sentence": sentence, "gender": gender.lower()},
             )
+        report_empty(number, path.name, quarantine)
 
 
 def tables(root: Path) -> list[Path]:

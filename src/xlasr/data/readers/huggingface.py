@@ -158,6 +158,8 @@ def _read_metadata(
             split=side,
             custom=scalars(row, but=list(columns.values())),
         )
+    if columns is None:
+        quarantine.add(path.name, "missing text", f"{path.name}: not one row in it")
 
 
 def _read_rows(

@@ -14,7 +14,7 @@ from pathlib import Path
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
 from xlasr.data.readers.folder import walk
-from xlasr.data.readers.rows import Sounds, make_record, read_lines, unread
+from xlasr.data.readers.rows import Sounds, make_record, read_lines, report_empty, unread
 from xlasr.errors import DataError
 
 NAMES = ("transcript_utf8.txt", "transcripts_utf8.txt")
@@ -36,6 +36,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
         subset = path.parent.name
         speaker = path.parent.parent.name if path.name == NAMES[1] else "jsut"
         seen: set[str] = set()
+        number = 0
         for number, line in read_lines(path, options.encoding, quarantine):
             where = f"{subset}/{path.name} line {number}"
             key, colon, text = line.partition(":")
@@ -58,4 +59,5 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
                 speaker=speaker,
                 custom={"subset": subset},
             )
+        report_empty(number, f"{subset}/{path.name}", quarantine)
         unread(folders, seen, path.name, quarantine)

@@ -71,7 +71,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     if not of["cut"] and root.is_file():
         pair = [_counterpart(root, "recordings"), _counterpart(root, "supervisions")]
         of["recording"], of["sup"] = [pair[0]], [pair[1]]
-        if not all(path.is_file() for path in pair):
+        if pair[0] == pair[1] or not all(path.is_file() for path in pair):
             names = " and ".join(path.name for path in pair)
             raise DataError(f"{root}: no cuts, and not both {names} in {root.parent}.")
     if of["cut"]:

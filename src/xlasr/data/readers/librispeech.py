@@ -15,7 +15,7 @@ from pathlib import Path
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
 from xlasr.data.readers.folder import walk
-from xlasr.data.readers.rows import Sounds, make_record, read_lines, sides_of, unread
+from xlasr.data.readers.rows import Sounds, make_record, read_lines, report_empty, sides_of, unread
 from xlasr.errors import DataError
 
 SUFFIX = ".trans.txt"
@@ -36,6 +36,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     for path, part in zip(paths, parts, strict=True):
         sounds = Sounds([path.parent])
         seen: set[str] = set()
+        number = 0
         for number, line in read_lines(path, options.encoding, quarantine):
             where = f"{path.name} line {number}"
             key, _, text = line.strip().replace("\t", " ", 1).partition(" ")
@@ -51,6 +52,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
                 split=sides.get(part[-1] if part else ""),
                 custom={"part": part[-1]} if part else {},
             )
+        report_empty(number, path.name, quarantine)
         unread([path.parent], seen, path.name, quarantine)
 
 

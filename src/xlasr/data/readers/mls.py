@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
-from xlasr.data.readers.rows import Sounds, make_record, read_lines
+from xlasr.data.readers.rows import Sounds, make_record, read_lines, report_empty
 from xlasr.errors import DataError
 
 _SPLITS = ("train", "dev", "test")
@@ -32,6 +32,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     for side in sides:
         path = root / side / "transcripts.txt"
         sounds = Sounds([root / side / "audio"])
+        number = 0
         for number, line in read_lines(path, options.encoding, quarantine):
             where = f"{side}/{path.name} line {number}"
             key, tab, text = line.partition("\t")
@@ -52,6 +53,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
                 split=side,
                 custom={"book": book},
             )
+        report_empty(number, f"{side}/{path.name}", quarantine)
 
 
 def parts(root: Path) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
 from xlasr.data.readers.folder import AUDIO_SUFFIXES
-from xlasr.data.readers.rows import Sounds, make_record, read_lines
+from xlasr.data.readers.rows import Sounds, make_record, read_lines, report_empty
 from xlasr.errors import DataError
 
 
@@ -30,6 +30,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
         raise DataError(f"{root}: one table 'PATH<tab>TEXT' is expected; found: {names}. Name one.")
     path = paths[0]
     sounds = Sounds([path.parent, path.parent / "audio"])
+    number = 0
     for number, line in read_lines(path, options.encoding, quarantine):
         where = f"{path.name} line {number}"
         name, tab, text = line.partition("\t")
@@ -46,6 +47,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
             text.strip(),
             quarantine,
         )
+    report_empty(number, path.name, quarantine)
 
 
 def is_table(path: Path) -> bool:

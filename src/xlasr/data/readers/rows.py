@@ -269,6 +269,12 @@ def make_record(
         yield RawRecord(record_id, audio, text, origin=where, **fields)
 
 
+def report_empty(number: int, where: str, quarantine: Quarantine) -> None:
+    """Report a table that ended without a single row (``number`` is its last row's line, or 0)."""
+    if not number:
+        quarantine.add(where, "missing text", f"{where}: not one row in it")
+
+
 def unread(folders: Sequence[Path], seen: Set[str], table: str, quarantine: Quarantine) -> None:
     """Report the recordings of some folders whose names without suffix are in no row.
 

@@ -1,0 +1,192 @@
+"""An aligned recording as files that other tools open, as a corpus, and from the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.alignment.spoken import fake_model
+from tests.alignment.test_segment import lines, recording
+from typer.testing import CliRunner
+
+from xlasr.alignment.output import known_formats, render
+from xlasr.alignment.recording import LEFT_OUT, cut_recording, read_transcript, write_recording
+from xlasr.alignment.segment import Aligned, Segmentation
+from xlasr.alignment.words import Word
+from xlasr.data.audio import write_wav
+from xlasr.data.corpus import Corpus
+from xlasr.errors import DataError, UnknownName, UsageError
+
+FOUND = Segmentation(
+    [
+        Aligned(
+            'Řekl: "ano" & <ne>',
+            1,
+            0.2504,
+            1.75,
+            -0.123,
+            -0.5,
+            [
+                Word("Řekl:", 0.26, 0.7, 0.91),
+                Word('"ano"', 0.7, 1.2, 0.5),
+                Word("x", 1.3, 1.3, 0.1),
+            ],
+        ),
+        Aligned("Tady.", 3, 1.75, 3.0, -0.2, -0.2, [Word("Tady.", 1.8, 2.9, 0.8)]),
+    ],
+    [],
+    4.0,
+)
+
+
+def test_pympi_opens_the_eaf_with_the_same_times(tmp_path: Path) -> None:
+    elan = pytest.importorskip("pympi.Elan")
+    path = tmp_path / "a.eaf"
+    path.write_text(render(FOUND, "eaf", "/x/a b.wav", words=True), encoding="utf-8")
+    eaf = elan.Eaf(str(path))
+    assert set(eaf.get_tier_names()) == {"text", "score", "words", "confidence"}
+    rows = sorted(eaf.get_annotation_data_for_tier("text"))
+    assert [row[:3] for row in rows] == [
+        (250, 1750, 'Řekl: "ano" & <ne>'),
+        (1750, 3000, "Tady."),
+    ]
+    assert sorted(eaf.get_annotation_data_for_tier("words"))[2][:3] == (1300, 1301, "x")
+    assert [r[2] for r in sorted(eaf.get_annotation_data_for_tier("score"))] == ["-0.123", "-0.200"]
+    assert eaf.get_linked_files()[0]["MEDIA_URL"] == "file:///x/a%20b.wav"
+
+
+def test_praatio_opens_the_textgrid_with_the_same_times(tmp_path: Path) -> None:
+    textgrid = pytest.importorskip("praatio.textgrid")
+    path = tmp_path / "a.TextGrid"
+    path.write_text(render(FOUND, "textgrid", "a.wav", words=True), encoding="utf-8")
+    grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+    assert grid.tierNames == ("text", "score", "words", "confidence")
+    assert grid.maxTimestamp == 4.0
+    assert [tuple(e) for e in grid.getTier("text").entries] == [
+        (0.25, 1.75, 'Řekl: "ano" & <ne>'),
+        (1.75, 3.0, "Tady."),
+    ]
+    assert [
+        e.label for e in grid.getTier("confidence").entries
+    ] == "0.910 0.500 0.100 0.800".split()
+
+
+def test_csv_and_the_formats_of_transcribe() -> None:
+    rows = list(csv.DictReader(render(FOUND, "csv", "a.wav", words=True).splitlines()))
+    assert [row["kind"] for row in rows].count("word") == 4
+    assert rows[0]["text"] == 'Řekl: "ano" & <ne>'
+    assert (rows[0]["start_s"], rows[0]["end_s"], rows[0]["score"]) == ("0.250", "1.750", "-0.123")
+    assert len(list(csv.DictReader(render(FOUND, "csv", "a.wav").splitlines()))) == 2
+    parsed = json.loads(render(FOUND, "json", "a.wav", words=True))
+    assert parsed["segments"][1]["words"] == [{"start": 1.8, "end": 2.9, "word": "Tady."}]
+    assert "00:00:01,750 --> 00:00:03,000" in render(FOUND, "srt", "a.wav")
+    assert {"eaf", "textgrid", "srt", "vtt", "csv", "json"} <= set(known_formats())
+    with pytest.raises(UnknownName, match="textgrid"):
+        render(FOUND, "textgrd", "a.wav")
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> tuple[Path, list[str], list[tuple[float, float]]]:
+    spoken = lines(60, 4)
+    samples, spans = recording(spoken)
+    path = tmp_path / "sermon one.wav"
+    write_wav(path, samples)
+    return path, spoken, spans
+
+
+def test_a_corpus_refers_to_the_recording_and_lists_what_is_left_out(
+    long: tuple[Path, list[str], list[tuple[float, float]]], tmp_path: Path
+) -> None:
+    path, spoken, spans = long
+    written = [*spoken[:7], "nobody says this at all", *spoken[7:]]
+    before = path.read_bytes()
+    found = cut_recording(fake_model(), path, "\n".join(written))
+    corpus = write_recording(tmp_path / "corpus", path, found, language="cs", licence="CC0-1.0")
+    utterances = {u.text: u for name in corpus.splits for u in corpus.split(name)}
+    assert set(utterances) == set(spoken)
+    assert corpus.card.licence == "CC0-1.0"
+    assert len(corpus.splits) == 3
+    for text, (start, end) in zip(spoken, spans, strict=True):
+        u = utterances[text]
+        assert u.audio == path
+        assert abs(u.start_s - start) < 0.15
+        assert abs(u.start_s + u.duration_s - end) < 0.15
+        assert -0.1 < u.custom["alignment_worst"] <= u.custom["alignment_score"] < 0
+        assert written[u.custom["line"] - 1] == text
+        assert len(u.load()) == round(u.duration_s * 16_000)
+    rows = [json.loads(row) for row in (corpus.path / LEFT_OUT).read_text("utf-8").splitlines()]
+    assert [(row["what"], row["text"], row["line"]) for row in rows] == [
+        ("text", "nobody says this at all", 8)
+    ]
+    assert path.read_bytes() == before
+    assert not (corpus.path / "audio").exists()
+    with pytest.raises(UsageError, match="a corpus is there already"):
+        write_recording(tmp_path / "corpus", path, found, language="cs")
+
+
+def test_a_transcript_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes("žluťoučký".encode("cp1250"))
+    with pytest.raises(DataError, match="cp1250"):
+        read_transcript(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_transcript(tmp_path / "none.txt")
+    path.write_bytes("\ufeffžlutý".encode())
+    assert read_transcript(path) == "žlutý"
+
+
+def test_the_command_cuts_and_says_what_it_left_out(
+    long: tuple[Path, list[str], list[tuple[float, float]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from xlasr import api
+    from xlasr.cli import app
+
+    class FakeRun:
+        model: Any = fake_model()
+        facts: Any = {"language": "cs"}  # noqa: RUF012
+
+    monkeypatch.setattr(api, "open_run", lambda folder: FakeRun())
+    path, spoken, _ = long
+    text = tmp_path / "t.txt"
+    text.write_text("\n".join([*spoken, "tohle nikdo nezna"]), encoding="utf-8")
+    call = ["align", "run", str(path), str(text)]
+    done = CliRunner().invoke(app, [*call, "--format", "csv"])
+    assert done.exit_code == 0, done.output
+    assert len(list(csv.DictReader(done.stdout.splitlines()))) == 60
+    assert "left out: line 61" in done.stderr
+    assert "60 utterances" in done.stderr
+    done = CliRunner().invoke(app, [*call, "--out", str(tmp_path / "c")])
+    assert done.exit_code == 0, done.output
+    corpus = Corpus.open(tmp_path / "c")
+    assert sum(len(corpus.split(name)) for name in corpus.splits) == 60
+    for wrong in ([], ["--format", "csv", "--out", "x"]):
+        assert isinstance(CliRunner().invoke(app, [*call, *wrong]).exception, UsageError)
+    wrong_format = CliRunner().invoke(app, [*call, "--format", "doc"]).exception
+    assert isinstance(wrong_format, UnknownName)
+
+
+def test_api_align_reads_a_path_and_takes_a_string(
+    long: tuple[Path, list[str], list[tuple[float, float]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import xlasr
+    from xlasr import api
+
+    class FakeRun:
+        model: Any = fake_model()
+
+    monkeypatch.setattr(api, "open_run", lambda folder: FakeRun())
+    path, spoken, _ = long
+    text = tmp_path / "t.txt"
+    text.write_text(" ".join(f"{line}." for line in spoken), encoding="utf-8")
+    found = xlasr.align("run", path, text, unit="sentence")
+    assert [u.text for u in found.utterances] == [f"{line}." for line in spoken]
+    same = xlasr.align("run", path, "\n".join(spoken))
+    assert np.allclose([u.start_s for u in same.utterances], [u.start_s for u in found.utterances])
