@@ -63,6 +63,7 @@ def test_praatio_opens_the_textgrid_with_the_same_times(tmp_path: Path) -> None:
     textgrid = pytest.importorskip("praatio.textgrid")
     path = tmp_path / "a.TextGrid"
     path.write_text(render(FOUND, "textgrid", "a.wav", words=True), encoding="utf-8")
+    assert 'text = "Řekl: ""ano"" & <ne>"' in path.read_text(encoding="utf-8")
     grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
     assert grid.tierNames == ("text", "score", "words", "confidence")
     assert grid.maxTimestamp == 4.0

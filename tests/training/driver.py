@@ -82,9 +82,15 @@ def install(counter: Counter) -> None:
         write(self, **row)
         os.truncate(self.path, self.path.stat().st_size - 20)
 
+    real_rmtree = shutil.rmtree
+
     def half_folder(path: Path, *args: Any, **kwargs: Any) -> None:
         if Path(path).is_dir():
-            sorted(Path(path).iterdir())[0].unlink()
+            first = sorted(Path(path).iterdir())[0]
+            if first.is_dir():
+                real_rmtree(first)
+            else:
+                first.unlink()
 
     counter.hook(os, "rename")
     counter.hook(os, "replace")

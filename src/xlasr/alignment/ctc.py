@@ -92,8 +92,7 @@ def check_lattice(log_probs: Floats, symbols: Ints, blank: int, *, whole: bool =
 def align_ctc(log_probs: Floats, symbols: NDArray[Any] | list[int], *, blank: int = 0) -> Alignment:
     """Find the best alignment of a whole text.
 
-    Exact for any length: O(T L) time; memory as in ``viterbi``. An hour (180,000 frames, 60,000
-    symbols) takes about half a minute and less than 500 MB.
+    Exact for any length: O(T L) time; memory as in ``viterbi``.
 
     Args:
         log_probs: (T, V) natural log-probabilities.

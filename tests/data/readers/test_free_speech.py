@@ -99,7 +99,7 @@ def test_every_source_is_pinned_and_licensed() -> None:
     for name in SOURCES:
         source = SOURCES[name]
         assert set(source.packages) <= pinned
-        assert source.licence in ("GPL-2.0-only", "CC-BY-SA-3.0")
+        assert source.licence in ("GPL-2.0-only", "GPL-3.0-or-later", "CC-BY-SA-3.0")
         assert source.language in name and source.attribution and source.about
 
 
