@@ -20,7 +20,7 @@ PIPELINE = (
     "reporting export serving"
 ).split()
 FOUNDATION = {"errors", "registry", "files", "config"}  # below all: import only each other
-TOP = {"api", "runs", "demo", "cli", "cli_align", "__init__", "__main__"}  # above all
+TOP = {"api", "runs", "demo", "cli", "__init__", "__main__"}  # above all
 HEAVY = ("torch", "transformers", "lhotse", "matplotlib", "onnxruntime", "scipy", "peft")
 MAX_LINES = 400
 

@@ -1,14 +1,57 @@
-"""The command ``xlasr align``."""
+"""Commands that make corpora: prepare, align."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from xlasr.cli.options import channels, fields
 from xlasr.errors import UsageError
+
+
+def prepare(
+    source: Annotated[
+        str, typer.Argument(help="folder, CSV/TSV, transcript, or a source such as fillets-cs")
+    ],
+    corpus: Annotated[Path | None, typer.Argument(help="folder to make")] = None,
+    language: Annotated[str | None, typer.Option(help="BCP-47 tag, such as cs")] = None,
+    reader: Annotated[str | None, typer.Option(help="layout; default: guessed")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="field=column, such as text=sentence")
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="of a table; default: found out")] = None,
+    encoding: Annotated[str, typer.Option(help="of text files")] = "utf-8",
+    tier: Annotated[list[str] | None, typer.Option(help="tier (or field) to read")] = None,
+    tier_type: Annotated[str | None, typer.Option(help="linguistic type of tiers (ELAN)")] = None,
+    tier_index: Annotated[int | None, typer.Option(min=0, help="number of a tier, from 0")] = None,
+    participant: Annotated[str | None, typer.Option(help="whose tiers to read (ELAN)")] = None,
+    channel: Annotated[list[str] | None, typer.Option(help="tier-or-speaker=channel")] = None,
+    media: Annotated[Path | None, typer.Option(help="folder of transcripts' recordings")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="speaker, folder, recording or a column: never split")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="for the card")] = None,
+    copy_audio: Annotated[bool, typer.Option(help="16 kHz copies, or references")] = True,
+    overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
+    preview: Annotated[bool, typer.Option(help="only show what would be made")] = False,
+) -> None:
+    """Make a corpus with splits and a card from recordings and transcripts."""
+    from xlasr.data.prepare import prepare as run
+    from xlasr.data.preview import show_preview
+
+    how: dict[str, Any] = {"language": language, "reader": reader, "group_by": group_by}
+    how |= {"columns": fields("--column", column), "delimiter": delimiter, "encoding": encoding}
+    how |= {"tiers": tier or (), "tier_type": tier_type, "tier_index": tier_index, "media": media}
+    how |= {"participant": participant, "channels": channels(channel), "copy_audio": copy_audio}
+    if preview:
+        show_preview(source, **how)
+    elif corpus is None:
+        raise UsageError("Missing argument 'corpus': the folder to make (or --preview)")
+    else:
+        run(source, corpus, **how, licence=licence, overwrite=overwrite)
 
 
 def align(

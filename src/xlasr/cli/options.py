@@ -1,0 +1,59 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xlasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from xlasr.config import DecodeSettings
+
+RunFolder = Annotated[Path, typer.Argument(help="a finished run", show_default=False)]
+Beam = Annotated[int | None, typer.Option(min=1, help="beam width; choose it on dev")]
+LmOrder = Annotated[int | None, typer.Option(min=0, help="n-gram order; 0 is no language model")]
+LmWeight = Annotated[float | None, typer.Option(min=0, help="weight of the language model")]
+LmText = Annotated[list[str] | None, typer.Option(help="text file for the language model")]
+
+
+def decode_settings(
+    settings: DecodeSettings,
+    beam: int | None,
+    lm_order: int | None,
+    lm_weight: float | None,
+    lm_text: list[str] | None,
+) -> DecodeSettings:
+    """The recipe's decoding with the options that were given."""
+    given = {"beam": beam, "lm_order": lm_order, "lm_weight": lm_weight, "lm_text": lm_text}
+    decode = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    if not decode.lm_order and (lm_weight is not None or lm_text):
+        raise UsageError(
+            "--lm-weight and --lm-text are for a language model and there is none; add --lm-order 4"
+        )
+    return decode
+
+
+def fields(option: str, pairs: list[str] | None) -> dict[str, str]:
+    """``field=column`` options as a dictionary."""
+    found = dict(pair.partition("=")[::2] for pair in pairs or [] if "=" in pair)
+    if wrong := [pair for pair in pairs or [] if "=" not in pair]:
+        raise UsageError(f"{option} takes field=column; found {wrong[0]!r}")
+    return found
+
+
+def channels(pairs: list[str] | None) -> dict[str, int]:
+    """``tier-or-speaker=channel`` options as a dictionary."""
+    found = {}
+    for name, equals, number in (pair.rpartition("=") for pair in pairs or []):
+        if not equals or not number.isdecimal():
+            raise UsageError(f"--channel takes NAME=NUMBER; found {name + equals + number!r}")
+        found[name] = int(number)
+    return found
+
+
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line (and is not its default)."""
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"

@@ -1,0 +1,82 @@
+"""Commands that measure: evaluate, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xlasr.cli.options import Beam, LmOrder, LmText, LmWeight, RunFolder, decode_settings, fields
+
+
+def evaluate(
+    run: RunFolder,
+    corpus: Annotated[Path | None, typer.Argument(help="default: the run's own")] = None,
+    split: Annotated[str, typer.Option(help="of the corpus")] = "test",
+    base: Annotated[bool, typer.Option(help="score the unadapted base too")] = True,
+    beam: Beam = None,
+    lm_order: LmOrder = None,
+    lm_weight: LmWeight = None,
+    lm_text: LmText = None,
+    lines: Annotated[int, typer.Option(min=0, help="worst and best lines to show")] = 5,
+) -> None:
+    """Score base and adapted model side by side; writes report.html into the run."""
+    from rich.console import Console
+
+    from xlasr import api
+    from xlasr.reporting.tables import show_evaluation
+
+    console = Console()
+    opened = api.open_run(run)
+    decode = decode_settings(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
+    result = api.evaluate(
+        opened, corpus, split=split, with_base=base, decode=decode, console=console
+    )
+    show_evaluation(console, result, lines=lines)
+    console.print(f"report: {opened.folder / 'report.html'}", highlight=False)
+
+
+def score(
+    reference: Annotated[Path, typer.Argument(help="TSV, CSV or JSONL: id, text, perhaps group")],
+    hypothesis: Annotated[Path, typer.Argument(help="the same ids, from any recogniser")],
+    as_json: Annotated[bool, typer.Option("--json", help="everything as JSON")] = False,
+    normaliser: Annotated[
+        str | None, typer.Option(help="headline, raw or unspaced; default: by the script")
+    ] = None,
+    terms: Annotated[Path | None, typer.Option(help="terms to look at, one in a line")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="training text: rare and common words apart")
+    ] = None,
+    rare_below: Annotated[int, typer.Option(min=1, help="rarer words of --train are rare")] = 5,
+    against: Annotated[Path | None, typer.Option(help="another system's hypotheses: WERR")] = None,
+    ref_column: Annotated[
+        list[str] | None, typer.Option(help="field=column: id, text or group (group= is none)")
+    ] = None,
+    hyp_column: Annotated[list[str] | None, typer.Option(help="the same, of hypotheses")] = None,
+    lines: Annotated[int, typer.Option(min=0, help="worst and best lines to show")] = 5,
+) -> None:
+    """Score two files of transcripts by utterance id, from any recogniser."""
+    from xlasr.scoring.scorecard import score_files
+
+    card = score_files(
+        reference,
+        hypothesis,
+        normaliser=normaliser,
+        terms=terms,
+        training=train,
+        rare_below=rare_below,
+        against=against,
+        reference_columns=fields("--ref-column", ref_column),
+        hypothesis_columns=fields("--hyp-column", hyp_column),
+    )
+    if as_json:
+        import json
+
+        print(json.dumps(card.to_dict(), ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from xlasr.reporting.scorecard import show_scorecard
+
+    show_scorecard(Console(), card, lines)
