@@ -46,7 +46,7 @@ from xlasr.data.corpus import Corpus, Utterance
 from xlasr.data.text import normalise
 from xlasr.models.tokenizer import CharTokenizer
 from xlasr.models.whisper_ct2 import fetch_tiny_en
-from xlasr.scoring import score, score_interval
+from xlasr.scoring import rate_interval, score
 
 SAMPLES_PER_POSITION = 320
 MAX_S = 30.0
@@ -306,11 +306,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     row["decode_cpu_s"] = round(cpu_seconds() - cpu, 1)
     references, groups = {u.id: u.text for u in testing}, {u.id: u.group for u in testing}
     result = score(references, hypotheses, groups, "headline")
-    for metric, rate in (("wer", result.wer), ("cer", result.cer)):
-        low, high = score_interval(result, "wer" if metric == "wer" else "cer")
+    for found, metric in ((rate_interval(result, m), m) for m in ("wer", "cer")):
         # a handful of clips has too few groups for an interval
-        interval = None if math.isnan(low) else [round(low, 5), round(high, 5)]
-        row |= {metric: round(rate, 5), f"{metric}_interval": interval}
+        interval = None if math.isnan(found.low) else [round(end, 5) for end in found.ends]
+        row |= {metric: round(found.value, 5), f"{metric}_interval": interval}
     if args.save:
         args.save.mkdir(parents=True, exist_ok=True)
         if isinstance(model, WhisperForConditionalGeneration):

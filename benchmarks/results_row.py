@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Literal
 
-from xlasr.scoring.bootstrap import score_interval
-from xlasr.scoring.error_rates import Score
+from xlasr.scoring import Score, rate_interval
 
 HEADER = (
     "| run | what | seed | commit | trainable | updates | CPU-s | peak MB "
@@ -21,11 +21,10 @@ HEADER = (
 )
 
 
-def cell(score: Score, metric: str) -> str:
+def cell(score: Score, metric: Literal["wer", "cer"]) -> str:
     """A rate with its 95 % interval, in per cent."""
-    low, high = score_interval(score, metric)
-    rate = score.cer if metric == "cer" else score.wer
-    return f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    found = rate_interval(score, metric)
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def row(run: Path, split: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from xlasr.errors import DataError
 from xlasr.reporting.formatting import per_cent, whole
 from xlasr.reporting.html import ReportData, render, report_of_run, write_report
-from xlasr.scoring import score, score_interval
+from xlasr.scoring import rate_interval, score
 
 from .conftest import EVIL, LINES, scored
 
@@ -62,8 +62,14 @@ def test_the_page_says_what_the_score_says(make_data: Make) -> None:
             assert per_cent(counts.rate).replace("\u00a0", " ") in words
             numbers = (counts.errors, counts.substitutions, counts.deletions, counts.insertions)
             assert " ".join(map(whole, (*numbers, counts.reference))) in words
-    low, high = score_interval(data.adapted, "cer")
-    assert f"{100 * low:.1f} to {100 * high:.1f}" in words
+    assert "no interval: 3 groups are too few" in words
+    many = {f"{scene}-{line}": "abcd" for scene in range(25) for line in range(2)}
+    wrong = {key: "abcx" if int(key.split("-")[0]) % 3 else "abcd" for key in many}
+    scenes = {key: key.split("-")[0] for key in many}
+    other = score(many, wrong, scenes)
+    low, high = rate_interval(other, "cer").ends
+    shown = Page(render(make_data(adapted=other, base=None, adapted_raw=None))).words
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in shown and "no interval" not in shown
     for part in (
         "adapted to 65 minutes of speech, has a character error rate of",
         "5 utterances of test, from 3 groups it was not trained on",
@@ -153,7 +159,7 @@ def test_parts_may_be_missing(make_data: Make) -> None:
     assert "against the base, paired" in words and "fewer errors" not in words
     one_group = score({"1": "a b"}, {"1": "a c"})
     words = Page(render(make_data(adapted=one_group, base=None, adapted_raw=None))).words
-    assert "With one group no interval can be given." in words
+    assert "no interval: one utterance only" in words
     infinite = score({"1": "...", "2": "!"}, {"1": "slovo", "2": ""})
     assert "∞" in Page(render(make_data(adapted=infinite, base=None, adapted_raw=None))).words
 

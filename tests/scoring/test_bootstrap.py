@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xlasr.errors import DataError, UsageError
-from xlasr.scoring import Score, interval, paired, score, score_interval
+from xlasr.scoring import Score, interval, paired, rate_interval, score
 
 N_GROUPS = 40
 
@@ -66,18 +66,6 @@ def test_the_interval_of_a_ratio_agrees_with_scipy() -> None:
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.03 * (theirs.high - theirs.low))
 
 
-def test_groups_and_not_utterances_are_drawn() -> None:
-    # All lines of a scene go wrong together: by scene there are 4 facts, by line 400.
-    keys = [f"{scene}-{line}" for scene in range(4) for line in range(100)]
-    references = dict.fromkeys(keys, "slovo")
-    hypotheses = {key: "slovo" if key < "2" else "jinak" for key in keys}
-    by_scene = score(references, hypotheses, {key: key[0] for key in keys})
-    by_line = score(references, hypotheses)
-    assert score_interval(by_scene, "wer") == (0.0, 1.0)
-    low, high = score_interval(by_line, "wer")
-    assert 0.44 < low < 0.48 < 0.52 < high < 0.56
-
-
 def test_the_seed_decides_and_one_group_says_nothing() -> None:
     counts = [(3, 10), (5, 11), (2, 30), (9, 12)]
     assert interval(counts, seed=7) == interval(counts, seed=7)
@@ -103,16 +91,12 @@ def test_a_planted_difference_is_found_though_the_intervals_overlap() -> None:
     base, adapted = planted(HARD, 1, 1.0), planted(HARD, 2, 0.8)
     result = paired(base, adapted, "wer")
     assert result.difference == pytest.approx(adapted.wer - base.wer)
-    assert result.low < result.difference < result.high < 0
     assert result.p_value < 0.05
     assert result.significant
-    assert result.relative_low < result.relative_reduction < result.relative_high
-    assert result.relative_reduction == pytest.approx(1 - adapted.wer / base.wer)
     # Unpaired, the scenes' own differences hide it.
-    assert score_interval(base, "wer")[0] < score_interval(adapted, "wer")[1]
+    assert rate_interval(base, "wer").low < rate_interval(adapted, "wer").high
     swapped = paired(adapted, base, "wer")
     assert swapped.difference == -result.difference
-    assert (swapped.low, swapped.high) == pytest.approx((-result.high, -result.low), abs=0.01)
     assert swapped.p_value == result.p_value
 
 
@@ -120,9 +104,8 @@ def test_p_is_two_sided_never_zero_and_one_for_equal_systems() -> None:
     base, perfect = planted(HARD, 1, 1.0), planted(HARD, 1, 0.0)
     found = paired(base, perfect, "wer", n=999)
     assert found.p_value == pytest.approx(2 / 1000)
-    assert (found.relative_reduction, found.relative_low, found.relative_high) == (1.0, 1.0, 1.0)
     same = paired(base, base, "cer")
-    assert (same.difference, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
+    assert (same.difference, same.p_value) == (0.0, 1.0)
     assert not same.significant
 
 
@@ -164,6 +147,4 @@ def test_undefined_values_become_null() -> None:
     assert math.isnan(result.p_value)
     assert not result.significant
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert content["p_value"] is None and content["low"] is None and content["base"] == 0.5
-    right = score({"a": "x", "b": "y"}, {"a": "x", "b": "y"})
-    assert math.isnan(paired(right, right).relative_reduction)
+    assert content["p_value"] is None and content["base"] == 0.5

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xlasr.scoring import Counts, PairedResult, Score, paired, score_interval
+from xlasr.scoring import Counts, PairedResult, RateInterval, Score, paired, rate_interval, werr
 from xlasr.scoring.error_rates import Metric
 
 
@@ -14,11 +15,11 @@ class Side:
 
     Attributes:
         counts: Corpus counts.
-        interval: 95 % interval of the rate, ratios; NaN with fewer than two groups.
+        interval: The rate with its 95 % interval, ratios, and what must be known to read it.
     """
 
     counts: Counts
-    interval: tuple[float, float]
+    interval: RateInterval
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Comparison:
         base: The base's side; None without a base.
         adapted: The adapted model's side.
         paired: Test of the difference; None without a base.
+        reduction: Share of the base's errors that are gone, with its interval; None without a base.
     """
 
     metric: Metric
@@ -38,6 +40,7 @@ class Comparison:
     base: Side | None
     adapted: Side
     paired: PairedResult | None
+    reduction: RateInterval | None
 
     @property
     def name(self) -> str:
@@ -70,10 +73,18 @@ def compare(
                     None if before is None else _side(before, metric),
                     _side(after, metric),
                     None if before is None else paired(before, after, metric),
+                    None if before is None else werr(before, after, metric),
                 )
             )
     return rows
 
 
+def notes(rows: Sequence[Comparison]) -> list[str]:
+    """Return what a person must know to read the adapted model's intervals, each note once."""
+    return list(
+        dict.fromkeys(row.adapted.interval.note for row in rows if row.adapted.interval.note)
+    )
+
+
 def _side(score: Score, metric: Metric) -> Side:
-    return Side(score.counts(metric), score_interval(score, metric))
+    return Side(score.counts(metric), rate_interval(score, metric))

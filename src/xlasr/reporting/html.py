@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlasr.reporting import formatting, plots
 from xlasr.reporting import lines as selection
-from xlasr.reporting.comparison import Comparison, compare
+from xlasr.reporting.comparison import Comparison, compare, notes
 from xlasr.reporting.tables import verdict
 from xlasr.scoring import Score
 
@@ -194,6 +194,7 @@ def render(data: ReportData) -> str:
         events=list(data.events)[:SHOWN_EVENTS],
         stages=data.summary.get("stages", []),
         groups=len(data.adapted.per_group("cer")[0]),
+        notes=notes(rows),
         decode=", ".join(
             f"{key} {value}" for key, value in data.decode.items() if value not in (None, [], "")
         ),
@@ -212,7 +213,7 @@ def sentence(data: ReportData, row: Comparison) -> str:
     heard = f" to {formatting.number(minutes, 0)} minutes of speech" if minutes else ""
     groups = len(data.adapted.per_group(row.metric)[0])
     name = "character" if row.metric == "cer" else "word"
-    interval = formatting.span(row.adapted.interval)
+    interval = formatting.span(row.adapted.interval.ends)
     known = "it was trained on" if data.split == "train" else "it was not trained on"
     text = (
         f"{base}, adapted{heard}, has a {name} error rate of"
@@ -236,11 +237,11 @@ def _sample(data: ReportData) -> list[Any]:
 def _bars(row: Comparison) -> dict[str, Any]:
     """Bars of base and adapted under one measure, in per cent of the card's width."""
     sides = [("adapted", row.adapted), *([("base", row.base)] if row.base else [])]
-    tops = [x for _, s in sides for x in (s.counts.rate, *s.interval) if x < float("inf")]
+    tops = [x for _, s in sides for x in (s.counts.rate, *s.interval.ends) if x < float("inf")]
     scale = max([0.01, *(x for x in tops if x == x)])
     bars = []
     for name, side in sides:
-        low, high = (min(100.0, 100 * end / scale) for end in side.interval)
+        low, high = (min(100.0, 100 * end / scale) for end in side.interval.ends)
         bars.append(
             {
                 "name": name,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xlasr.reporting import lines as selection
-from xlasr.reporting.comparison import Comparison, Side, compare
+from xlasr.reporting.comparison import Comparison, Side, compare, notes
 from xlasr.reporting.formatting import duration, p_value, per_cent, short, span, whole
 from xlasr.scoring import Op, UtteranceScore
 
@@ -55,7 +55,7 @@ def _add(table: Table, row: Comparison, name: str, side: Side) -> None:
         row.name if name == "base" or row.base is None else "",
         name,
         Text(per_cent(counts.rate), style="bold" if name == "adapted" else ""),
-        span(side.interval),
+        span(side.interval.ends),
         whole(counts.substitutions),
         whole(counts.deletions),
         whole(counts.insertions),
@@ -65,19 +65,19 @@ def _add(table: Table, row: Comparison, name: str, side: Side) -> None:
 
 def verdict(row: Comparison) -> str:
     """Return what the paired test says: "73.0 % fewer errors (72 to 75), p < 0.001"."""
-    test = row.paired
-    if test is None:
+    test, reduction = row.paired, row.reduction
+    if test is None or reduction is None:
         return ""
     if test.difference == 0:
         return f"the same, {p_value(test.p_value)}"
-    if test.relative_reduction != test.relative_reduction:
+    if reduction.value != reduction.value:
         change = f"{per_cent(abs(test.difference))} {'fewer' if test.difference < 0 else 'more'}"
         return f"{change} (absolute), {p_value(test.p_value)}"
-    ends = (test.relative_low, test.relative_high)
-    if test.relative_reduction < 0:
+    ends = reduction.ends
+    if reduction.value < 0:
         ends = (-ends[1], -ends[0])
-    word = "fewer" if test.relative_reduction > 0 else "more"
-    share = per_cent(abs(test.relative_reduction))
+    word = "fewer" if reduction.value > 0 else "more"
+    share = per_cent(abs(reduction.value))
     interval = "" if ends[0] != ends[0] else f" ({span(ends)})"
     return f"{share} {word} errors{interval}, {p_value(test.p_value)}"
 
@@ -97,6 +97,8 @@ def show_evaluation(console: Console, evaluation: Evaluation, lines: int = 5) ->
         f"{evaluation.split}: {whole(len(adapted.utterances))} utterances, {whole(groups)} groups"
     )
     console.print(score_table(rows, title))
+    for note in notes(rows):
+        console.print(Text.assemble(("note: ", "bold"), note))
     for row in rows:
         if row.paired is not None:
             console.print(

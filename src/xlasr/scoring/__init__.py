@@ -9,9 +9,10 @@ normalisers.py     named normalisers: those of ``data.text``, and "unspaced" for
                    spaces
 error_rates.py     ``score`` references against hypotheses by id: ``Score`` with WER, CER, corpus
                    and utterance counts, worst and best lines, JSON
-bootstrap.py       ``interval`` of a rate by percentiles and ``paired`` test of two systems, by
-                   groups
-confidence.py      ``rate_interval`` and ``werr`` by bootstrap-t: right with few groups too
+bootstrap.py       ``paired`` test of two systems by groups; ``interval`` by percentiles, a peer of
+                   what is reported
+confidence.py      ``rate_interval`` and ``werr`` by bootstrap-t: what is reported, right with few
+                   groups too
 rare_words.py      rare, common and unseen words apart, by their training counts
 micro.py           numbers, names and listed terms: recall, precision and WER of these words
 breakdown.py       by duration, speaker, group, speech rate, SNR; substitution pairs, confusions
@@ -24,7 +25,7 @@ scorecard.py       ``score_files``: all of it for two files, as ``xlasr score`` 
 
 from __future__ import annotations
 
-from xlasr.scoring.bootstrap import PairedResult, interval, paired, score_interval
+from xlasr.scoring.bootstrap import PairedResult, interval, paired
 from xlasr.scoring.confidence import RateInterval, rate_interval, werr
 from xlasr.scoring.error_rates import (
     Counts,
@@ -50,7 +51,6 @@ __all__ = [
     "paired",
     "rate_interval",
     "score",
-    "score_interval",
     "werr",
     "word_counts",
 ]

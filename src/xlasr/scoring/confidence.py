@@ -71,6 +71,11 @@ class RateInterval:
     level: float
     note: str = ""
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lower and upper end."""
+        return self.low, self.high
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; what is not finite is null."""
         return {
