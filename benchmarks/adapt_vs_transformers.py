@@ -6,7 +6,8 @@ For each pair the two systems train in turn, each in a process of its own with t
 threads; printed are audio-seconds per second, process CPU-seconds and peak memory, and their
 ratios. Absolute numbers depend on the machine; the ratios are the result. Throughput is of
 training alone: model loading, the first ten updates of xlasr and evaluation are left out of it, as
-loading and evaluation are for the peer.
+loading and evaluation are for the peer. ``--score`` also compares what both have learnt after the
+same number of updates.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def xlasr_side(corpus: Path, cell: dict[str, Any], given: argparse.Namespace) ->
     """Train with xlasr in this process; returns what it cost."""
     from xlasr import api
 
-    updates = given.updates + SKIP
+    updates = given.updates + (0 if given.score else SKIP)
     settings = [
         *cell["set"],
         "adapt.augment.speed=[1.0]",
@@ -102,8 +103,30 @@ def xlasr_side(corpus: Path, cell: dict[str, Any], given: argparse.Namespace) ->
         "bfloat16": run.summaries[-1]["bfloat16"],
         "commit": run.facts["environment"]["commit"],
     }
+    if given.score:
+        found |= scores(run)
     shutil.rmtree(folder.parent)
     return found
+
+
+def scores(run: Any) -> dict[str, Any]:
+    """Score the test split greedily: with the run's own context and, for Whisper, with 30 s."""
+    from xlasr.data.corpus import Corpus
+    from xlasr.decoding.recognise import DecodeOptions
+    from xlasr.reporting.evaluate import score_split, transcribe_split
+    from xlasr.scoring import rate_interval
+
+    split = Corpus.open(run.facts["corpus"]["path"]).split("test")
+    found: dict[str, Any] = {}
+    for name, whole in (("own context", False), ("30 s", True)):
+        if whole and run.model.family != "seq2seq":
+            continue
+        heard = transcribe_split(run.model, split, DecodeOptions(full_context=whole))
+        score = score_split(split, heard, "headline")
+        cer = rate_interval(score, "cer")
+        found[name] = {"wer": round(score.wer, 5), "cer": round(cer.value, 5)}
+        found[name]["cer_interval"] = [round(end, 5) for end in cer.ends]
+    return {"scores": found}
 
 
 def in_process(arguments: list[str]) -> dict[str, Any]:
@@ -125,6 +148,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="auto", help="of xlasr: auto, float32, bfloat16")
     parser.add_argument("--full-share", type=float, default=0.1, help="xlasr's long contexts")
+    parser.add_argument("--score", action="store_true", help="both transcribe the test split")
     parser.add_argument("--only", choices=list(CELLS), action="append")
     parser.add_argument("--side", choices=list(CELLS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, required=True)
@@ -152,8 +176,7 @@ def main() -> None:
                     *cell["peer"],
                     "--warmup",
                     str(max(1, given.updates // 10)),
-                    "--max-test-clips",
-                    "1",
+                    *([] if given.score else ["--max-test-clips", "1"]),
                 ]
             )
         ours = in_process(
@@ -166,6 +189,7 @@ def main() -> None:
                 given.precision,
                 "--full-share",
                 str(given.full_share),
+                *(["--score"] if given.score else []),
             ]
         )
         peer = peers[key]

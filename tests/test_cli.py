@@ -24,7 +24,8 @@ from tests.training import small
 
 from xlasr import api, cli, runs
 from xlasr.config import dump_recipe, load_recipe
-from xlasr.data.audio import write_wav
+from xlasr.data.annotations import FORMATS, TimedText
+from xlasr.data.audio import decode, write_wav
 from xlasr.training.engine import Trainer
 
 CS = "new --language cs"
@@ -68,6 +69,11 @@ evaluate ctc-run --lm-order 2 --lm-text no.txt -> cannot read no.txt as UTF-8 te
 evaluate ctc-run --lm-text ctc.yaml -> there is none; add --lm-order
 transcribe ctc-run mixed/good.wav --format srtt -> output format 'srtt'. Did you mean 'srt'
 transcribe ctc-run mixed/page.wav broken/page.wav --out new -> broken/page.wav would both be written
+transcribe ctc-run mixed/good.wav mixed/old.wav --format eaf -> one stream of eaf | --out FOLDER
+export-corpus tones --out new --format ea -> unknown corpus format 'ea'. Did you mean 'eaf'
+export-corpus tones --out new --split tets -> unknown split of tones 'tets'. Did you mean 'test'
+export-corpus tones --out mixed -> /mixed: the folder is not empty
+export-corpus tones --out tones/x -> /tones/x: lies in the corpus itself
 export seq2seq-run --out new --format ctc2 -> export format 'ctc2'. Did you mean 'ct2'
 export seq2seq-run --out tones -> tones exists
 export seq2seq-run --out tones --format transformers -> tones exists
@@ -103,6 +109,7 @@ transcribe ctc-run no.wav -> no.wav: no such file | 1 of 1 recordings were not t
 transcribe ctc-run mixed/page.wav -> page.wav: a text file, not audio | <html>
 transcribe ctc-run mixed/good.wav --out ctc.yaml -> File exists: 'ctc.yaml'
 export unfinished --out new -> unfinished is not finished
+export-corpus mixed --out new -> /mixed: not a corpus
 """
 
 Result = subprocess.CompletedProcess[str]
@@ -281,6 +288,33 @@ def test_one_bad_recording_does_not_stop_the_others(xlasr: Command, tmp_path: Pa
     assert "segments" in json.loads((tmp_path / "tones-dev-0.json").read_text("utf-8"))
 
 
+@pytest.mark.parametrize("format", list(FORMATS))
+def test_transcripts_in_every_format(
+    xlasr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    # nobody takes tones for speech: what is heard is given, and how it is written is looked at
+    heard = TimedText(0.1, 0.3, "áb & <c>", confidence=0.25)
+    monkeypatch.setattr("xlasr.api.opened.transcribe_file", lambda *_: iter([heard]))
+    files = ["tones-audio/tones-dev-0.wav", "tones-audio/tones-dev-2.wav"]
+    result = xlasr(f"transcribe ctc-run {' '.join(files)} --format {format} --out {tmp_path}")
+    assert result.returncode == 0, result
+    written = sorted(tmp_path.iterdir())
+    assert [p.stem for p in written] == ["tones-dev-0", "tones-dev-2"]
+    text = written[0].read_text("utf-8")
+    assert "áb " in text
+    confident = {"eaf": ">0.250<", "textgrid": '"0.250"', "csv": ",0.2500", "txt": "áb"}
+    assert confident.get(format, "0.25" if format not in ("srt", "vtt") else "-->") in text
+    if format == "textgrid":
+        length_s = len(decode(Path(files[0]))) / 16_000
+        assert f"xmax = {length_s:.3f}" in text
+    if format == "labelstudio":
+        assert "predictions" in text
+    if format in ("csv", "nemo", "labelstudio", "txt"):
+        together = xlasr(f"transcribe ctc-run {' '.join(files)} --format {format}").stdout
+        assert together.count("áb") == 2
+        assert together.count("start_s") == (format == "csv")  # one table
+
+
 def test_run_in_use_by_another_process(xlasr: Command, tmp_path: Path) -> None:
     run = shutil.copytree("ctc-run", tmp_path / "run", symlinks=True)
     holder = (
@@ -339,18 +373,21 @@ def test_ctrl_c_in_training(
 @pytest.mark.parametrize(
     ("line", "pressed_in"),
     [
-        ("adapt tones NEW --out OUT", "xlasr.api.plan_stages"),
-        ("adapt tones NEW --out OUT", "xlasr.api.run_stages"),
+        ("adapt tones NEW --out OUT", "xlasr.api.adapting.plan_stages"),
+        ("adapt tones NEW --out OUT", "xlasr.api.adapting.run_stages"),
         ("prepare mixed OUT --language cs", "xlasr.data.arrange.choose_groups"),
         ("export seq2seq-run --out OUT", "shutil.copyfile"),
         ("export seq2seq-run --out OUT --format transformers", "shutil.copyfile"),
-        ("transcribe ctc-run mixed/good.wav --out OUT", "xlasr.api.transcribe_file"),
+        ("transcribe ctc-run mixed/good.wav --out OUT", "xlasr.api.opened.transcribe_file"),
     ],
 )
 def test_ctrl_c_elsewhere_leaves_nothing_half_made(
     xlasr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, pressed_in: str
 ) -> None:
-    line, begun = line.replace("OUT", f"{tmp_path}/out"), pressed_in == "xlasr.api.run_stages"
+    line, begun = (
+        line.replace("OUT", f"{tmp_path}/out"),
+        pressed_in == "xlasr.api.adapting.run_stages",
+    )
     with monkeypatch.context() as patch:
         patch.setattr(pressed_in, ctrl_c)
         result = xlasr(line)

@@ -3,13 +3,13 @@
 The packages are the pipeline, in order; each imports only those to its left::
 
     data -> scoring -> features -> models -> adaptation -> decoding -> alignment -> objectives
-         -> training -> diagnosis -> reporting -> export -> serving
+         -> training -> diagnosis -> reporting -> exporters -> serving
 
 A transfer method is data: a recipe (``config.Recipe``) is a list of stages, and one engine
 (``training.engine``) runs them. The verbs are functions::
 
     corpus = xlasr.prepare("fillets-cs", "corpora/cs")
-    run = xlasr.adapt(corpus.path, base="whisper-tiny.en", recipe="whisper-full", out="runs/cs")
+    run = xlasr.adapt(corpus.path, base="whisper-tiny.en", recipe="ctc", out="runs/cs")
     print(run.evaluate(split="test").adapted.cer)
     for segment in run.transcribe("interview.m4a"):
         print(segment.start_s, segment.text)
@@ -23,17 +23,24 @@ if TYPE_CHECKING:
     from xlasr.api import Run, adapt, align, evaluate, export, open_run
     from xlasr.config import Recipe, load_recipe
     from xlasr.data import Corpus, prepare
+    from xlasr.diagnosis import Diagnosis, check
     from xlasr.errors import XlasrError
+    from xlasr.exporters.corpus import export_corpus
+    from xlasr.reporting.compare import compare
 
 __all__ = [
     "Corpus",
+    "Diagnosis",
     "Recipe",
     "Run",
     "XlasrError",
     "adapt",
     "align",
+    "check",
+    "compare",
     "evaluate",
     "export",
+    "export_corpus",
     "load_recipe",
     "open_run",
     "prepare",
@@ -42,9 +49,13 @@ __all__ = [
 _HOME = {
     "Corpus": "xlasr.data",
     "prepare": "xlasr.data",
+    "Diagnosis": "xlasr.diagnosis",
+    "check": "xlasr.diagnosis",
+    "compare": "xlasr.reporting.compare",
     "Recipe": "xlasr.config",
     "load_recipe": "xlasr.config",
     "XlasrError": "xlasr.errors",
+    "export_corpus": "xlasr.exporters.corpus",
 }
 
 

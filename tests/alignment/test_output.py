@@ -13,10 +13,11 @@ from tests.alignment.spoken import fake_model
 from tests.alignment.test_segment import lines, recording
 from typer.testing import CliRunner
 
-from xlasr.alignment.output import known_formats, render
+from xlasr.alignment.output import annotated
 from xlasr.alignment.recording import LEFT_OUT, cut_recording, read_transcript, write_recording
 from xlasr.alignment.segment import Aligned, Segmentation
 from xlasr.alignment.words import Word
+from xlasr.data.annotations import render
 from xlasr.data.audio import write_wav
 from xlasr.data.corpus import Corpus
 from xlasr.errors import DataError, UnknownName, UsageError
@@ -43,51 +44,36 @@ FOUND = Segmentation(
 )
 
 
-def test_pympi_opens_the_eaf_with_the_same_times(tmp_path: Path) -> None:
+def test_an_alignment_is_written_with_confidence_and_words(tmp_path: Path) -> None:
     elan = pytest.importorskip("pympi.Elan")
     path = tmp_path / "a.eaf"
-    path.write_text(render(FOUND, "eaf", "/x/a b.wav", words=True), encoding="utf-8")
+    recording = annotated(FOUND, "/x/a b.wav", words=True)
+    path.write_text(render("eaf", [recording]), encoding="utf-8")
     eaf = elan.Eaf(str(path))
-    assert set(eaf.get_tier_names()) == {"text", "score", "words", "confidence"}
-    rows = sorted(eaf.get_annotation_data_for_tier("text"))
-    assert [row[:3] for row in rows] == [
+    found = {n: sorted(eaf.get_annotation_data_for_tier(n)) for n in eaf.get_tier_names()}
+    assert [row[:3] for row in found["text"]] == [
         (250, 1750, 'Řekl: "ano" & <ne>'),
         (1750, 3000, "Tady."),
     ]
-    assert sorted(eaf.get_annotation_data_for_tier("words"))[2][:3] == (1300, 1301, "x")
-    assert [r[2] for r in sorted(eaf.get_annotation_data_for_tier("score"))] == ["-0.123", "-0.200"]
-    assert eaf.get_linked_files()[0]["MEDIA_URL"] == "file:///x/a%20b.wav"
+    assert [row[2] for row in found["confidence"]] == ["0.884", "0.819"]  # exp(-0.123), exp(-0.2)
+    assert found["words"][2][:3] == (1300, 1301, "x")
+    assert [row[2] for row in found["word confidence"]] == "0.910 0.500 0.100 0.800".split()
 
 
-def test_praatio_opens_the_textgrid_with_the_same_times(tmp_path: Path) -> None:
-    textgrid = pytest.importorskip("praatio.textgrid")
-    path = tmp_path / "a.TextGrid"
-    path.write_text(render(FOUND, "textgrid", "a.wav", words=True), encoding="utf-8")
-    assert 'text = "Řekl: ""ano"" & <ne>"' in path.read_text(encoding="utf-8")
-    grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
-    assert grid.tierNames == ("text", "score", "words", "confidence")
-    assert grid.maxTimestamp == 4.0
-    assert [tuple(e) for e in grid.getTier("text").entries] == [
-        (0.25, 1.75, 'Řekl: "ano" & <ne>'),
-        (1.75, 3.0, "Tady."),
-    ]
-    assert [
-        e.label for e in grid.getTier("confidence").entries
-    ] == "0.910 0.500 0.100 0.800".split()
-
-
-def test_csv_and_the_formats_of_transcribe() -> None:
-    rows = list(csv.DictReader(render(FOUND, "csv", "a.wav", words=True).splitlines()))
+def test_scores_and_lines_go_along_where_there_is_room() -> None:
+    with_words = annotated(FOUND, "a.wav", words=True)
+    rows = list(csv.DictReader(render("csv", [with_words]).splitlines()))
     assert [row["kind"] for row in rows].count("word") == 4
     assert rows[0]["text"] == 'Řekl: "ano" & <ne>'
     assert (rows[0]["start_s"], rows[0]["end_s"], rows[0]["score"]) == ("0.250", "1.750", "-0.123")
-    assert len(list(csv.DictReader(render(FOUND, "csv", "a.wav").splitlines()))) == 2
-    parsed = json.loads(render(FOUND, "json", "a.wav", words=True))
-    assert parsed["segments"][1]["words"] == [{"start": 1.8, "end": 2.9, "word": "Tady."}]
-    assert "00:00:01,750 --> 00:00:03,000" in render(FOUND, "srt", "a.wav")
-    assert {"eaf", "textgrid", "srt", "vtt", "csv", "json"} <= set(known_formats())
-    with pytest.raises(UnknownName, match="textgrid"):
-        render(FOUND, "textgrd", "a.wav")
+    assert (rows[4]["worst"], rows[4]["line"]) == ("-0.2", "3")
+    plain = annotated(FOUND, "a.wav")
+    assert len(list(csv.DictReader(render("csv", [plain]).splitlines()))) == 2
+    parsed = json.loads(render("json", [with_words]))
+    assert parsed["segments"][1]["words"] == [
+        {"start": 1.8, "end": 2.9, "word": "Tady.", "confidence": 0.8}
+    ]
+    assert "xmax = 4.000" in render("textgrid", [plain])
 
 
 @pytest.fixture
@@ -153,6 +139,7 @@ def test_the_command_cuts_and_says_what_it_left_out(
         facts: Any = {"language": "cs"}  # noqa: RUF012
 
     monkeypatch.setattr(api, "open_run", lambda folder: FakeRun())
+    monkeypatch.setattr("xlasr.api.exporting.open_run", lambda folder: FakeRun())
     path, spoken, _ = long
     text = tmp_path / "t.txt"
     text.write_text("\n".join([*spoken, "tohle nikdo nezna"]), encoding="utf-8")
@@ -162,6 +149,9 @@ def test_the_command_cuts_and_says_what_it_left_out(
     assert len(list(csv.DictReader(done.stdout.splitlines()))) == 60
     assert "left out: line 61" in done.stderr
     assert "60 utterances" in done.stderr
+    assert "has no place" not in done.stderr
+    done = CliRunner().invoke(app, [*call, "--format", "srt", "--words"])
+    assert "srt has no place for: confidence, words, score" in done.stderr
     done = CliRunner().invoke(app, [*call, "--out", str(tmp_path / "c")])
     assert done.exit_code == 0, done.output
     corpus = Corpus.open(tmp_path / "c")
@@ -178,12 +168,11 @@ def test_api_align_reads_a_path_and_takes_a_string(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import xlasr
-    from xlasr import api
 
     class FakeRun:
         model: Any = fake_model()
 
-    monkeypatch.setattr(api, "open_run", lambda folder: FakeRun())
+    monkeypatch.setattr("xlasr.api.exporting.open_run", lambda folder: FakeRun())
     path, spoken, _ = long
     text = tmp_path / "t.txt"
     text.write_text(" ".join(f"{line}." for line in spoken), encoding="utf-8")

@@ -188,7 +188,7 @@ def test_the_built_in_base_says_what_ctranslate2_says(
     from rapidfuzz.distance import Levenshtein
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    from xlasr.export.ct2 import export_ct2
+    from xlasr.exporters.ct2 import export_ct2
 
     # exporting the converted base gives the published file back, bit by bit
     published = export_ct2(tiny_en_dir, tmp_path / "ct2", dtype="float16")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from xlasr.errors import DataError
+from xlasr.reporting.evaluation import Evaluation
 from xlasr.reporting.formatting import per_cent, whole
 from xlasr.reporting.html import ReportData, render, report_of_run, write_report
 from xlasr.scoring import rate_interval, score
@@ -211,9 +211,9 @@ def test_the_file_is_replaced_whole_or_not_at_all(
 
 def test_the_report_of_a_run_names_the_stage_of_every_event(tmp_path: Path) -> None:
     event = {"guard": "loop", "update": 5, "message": "m", "action": "cut"}
-    evaluation = SimpleNamespace(
-        adapted=scored(1), adapted_raw=None, base=None, base_raw=None, split="dev",
-        events=[{**event, "guard": "worse_than_base", "update": -1}],
+    evaluation = Evaluation(
+        adapted=scored(1), adapted_raw=scored(1, "raw"), base=None, base_raw=None, split="dev",
+        events=[{**event, "guard": "worse_than_base", "update": -1}], paired=None, loops=0, empty=0,
     )  # fmt: skip
     path = report_of_run(
         tmp_path / "report.html",
@@ -226,7 +226,7 @@ def test_the_report_of_a_run_names_the_stage_of_every_event(tmp_path: Path) -> N
         recipe="",
         metrics=[],
         card={},
-        evaluation=evaluation,  # type: ignore[arg-type]
+        evaluation=evaluation,
     )
     words = Page(path.read_text(encoding="utf-8")).words
     assert "tiny → cs" in words and "Result on dev" in words

@@ -6,7 +6,8 @@ import math
 import re
 import xml.etree.ElementTree as ET
 
-from xlasr.reporting.plots import COLOURS, curves, group_plot, learning_curves, stage_ends
+from xlasr.reporting.drawing import COLOURS
+from xlasr.reporting.plots import curves, group_plot, learning_curves, stage_ends
 from xlasr.scoring import score
 
 from .conftest import metrics, scored

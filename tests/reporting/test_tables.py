@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +14,10 @@ from rich.console import Console
 
 from xlasr.reporting import formatting
 from xlasr.reporting.comparison import compare
+from xlasr.reporting.evaluation import Evaluation
 from xlasr.reporting.lines import align_for_reading, joined, sample
-from xlasr.reporting.tables import marked, show_evaluation, show_run, verdict
+from xlasr.reporting.tables import marked, show_run, verdict
+from xlasr.reporting.terminal import show_evaluation
 from xlasr.scoring import align, score, word_counts
 
 from .conftest import scored
@@ -34,7 +35,7 @@ def evaluation(**changes: Any) -> Any:
         "base": scored(2), "base_raw": scored(2, "raw"), "loops": 2, "empty": 1,
         "events": [{"guard": "worse_than_base", "message": "it [is]", "action": "stop"}],
     }  # fmt: skip
-    return SimpleNamespace(**{**parts, **changes})
+    return Evaluation(**{"paired": None, **parts, **changes})
 
 
 def test_the_table_fits_80_columns_and_holds_every_count() -> None:

@@ -78,7 +78,7 @@ def home(whisper_dir: Path, wav2vec2_dir: Path, speech: Path) -> Iterator[Path]:
 
 def _all_runs(folder: Path, whisper_dir: Path, wav2vec2_dir: Path, speech: Path) -> Path:
     (folder / "jobs.json").write_text(json.dumps(jobs(whisper_dir, wav2vec2_dir, speech)))
-    source = Path(api.__file__).parents[1]
+    source = Path(api.__file__).parents[2]
     subprocess.run(
         [sys.executable, str(Path(__file__).with_name("driver.py")), str(folder / "jobs.json")],
         check=True,
@@ -267,7 +267,7 @@ def test_folder_in_use_by_another_process(whisper_dir: Path, speech: Path, tmp_p
         "import sys; from pathlib import Path; from xlasr import runs\n"
         "with runs.lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
-    source = str(Path(api.__file__).parents[1])
+    source = str(Path(api.__file__).parents[2])
     with subprocess.Popen(
         [sys.executable, "-c", holder, str(run.folder)],
         stdin=subprocess.PIPE,

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from xlasr.cli import corpora, lists, runs, scores
+from xlasr.cli import compare, corpora, doctor, lists, runs, scores
 from xlasr.errors import Interrupted, XlasrError
 
 
@@ -36,10 +36,13 @@ app = typer.Typer(
 
 for _command in (
     corpora.prepare,
+    doctor.check,
     corpora.align,
+    corpora.export_corpus,
     runs.adapt,
     scores.evaluate,
     scores.score,
+    compare.compare,
     runs.transcribe,
     runs.export,
     lists.bases,

@@ -1,8 +1,9 @@
-"""Commands that make corpora: prepare, align."""
+"""Commands that make corpora, and files of them: prepare, align, export-corpus."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,10 @@ def align(
     text: Annotated[Path, typer.Argument(help="its transcript, a text file", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="corpus folder to make")] = None,
     format: Annotated[
-        str | None, typer.Option(help="eaf, textgrid, srt, vtt, csv, json: standard output")
+        str | None,
+        typer.Option(
+            help="to standard output: txt, json, srt, vtt, eaf, textgrid, csv, nemo or labelstudio"
+        ),
     ] = None,
     unit: Annotated[str, typer.Option(help="what is cut out: line or sentence")] = "line",
     words: Annotated[bool, typer.Option("--words", help="word times too")] = False,
@@ -69,20 +73,22 @@ def align(
 ) -> None:
     """Cut a long recording by its unsegmented transcript; lists what does not match."""
     from xlasr import api
-    from xlasr.alignment.output import known_formats, render
+    from xlasr.alignment.output import annotated
     from xlasr.alignment.recording import LEFT_OUT, write_recording
+    from xlasr.data.annotations import FORMATS, not_kept, render
     from xlasr.data.writing import check_target
-    from xlasr.errors import UnknownName
 
     if (out is None) == (format is None):
         raise UsageError("give either --out FOLDER (a corpus) or --format FORMAT (a file)")
-    if format is not None and format not in known_formats():
-        raise UnknownName("output format", format, known_formats())
+    if format is not None:
+        FORMATS[format]  # an unknown name is an error before anything is aligned
     if out is not None:
         check_target(out.absolute(), overwrite=overwrite)
     found = api.align(run, audio, text, unit=unit)
     if format is not None:
-        sys.stdout.write(render(found, format, audio, words=words))
+        recording = annotated(found, audio, words=words)
+        sys.stdout.write(render(format, [recording]))
+        print_not_kept(format, not_kept(format, recording.segments))
     for item in found.left_out:
         where = f"line {item.line}" if item.line else "sound"
         print(
@@ -105,3 +111,37 @@ def align(
             out, audio, found, language=language, licence=licence, overwrite=overwrite
         )
         print(f"{corpus.path}; what does not match: {corpus.path / LEFT_OUT}", file=sys.stderr)
+
+
+def export_corpus(
+    corpus: Annotated[Path, typer.Argument(help="corpus folder", show_default=False)],
+    out: Annotated[Path, typer.Option(help="folder to make")],
+    format: Annotated[
+        str,
+        typer.Option(help="eaf, textgrid, srt, vtt, csv, nemo, labelstudio or kaldi"),
+    ] = "eaf",
+    split: Annotated[
+        list[str] | None, typer.Option(help="train, dev or test; may be repeated; default: all")
+    ] = None,
+) -> None:
+    """Write a corpus as files for ELAN, Praat, spreadsheets, NeMo, Label Studio or Kaldi."""
+    from xlasr.exporters.corpus import export_corpus as run
+
+    done = run(corpus, out, format=format, splits=split or ())
+    counts = ", ".join(f"{n} of {name}" for name, n in done.utterances.items())
+    print(
+        f"{done.folder}: {len(done.files)} file{'s' * (len(done.files) != 1)} of"
+        f" {done.recordings} recording{'s' * (done.recordings != 1)} with"
+        f" {sum(done.utterances.values())} utterances ({counts})"
+    )
+    print_not_kept(format, done.not_kept)
+
+
+def print_not_kept(format: str, counts: Mapping[str, int]) -> None:
+    """Say what a format had no place for."""
+    if counts:
+        alike: dict[int, list[str]] = {}
+        for name, n in counts.items():
+            alike.setdefault(n, []).append(name)
+        named = ", ".join(f"{', '.join(names)} ({n} utterances)" for n, names in alike.items())
+        print(f"{format} has no place for: {named}", file=sys.stderr)

@@ -18,9 +18,7 @@ def adapt(
     base: Annotated[
         str, typer.Option(help="built-in name, directory or hub id")
     ] = "whisper-tiny.en",
-    recipe: Annotated[
-        str, typer.Option(help="name (xlasr recipes) or a YAML file")
-    ] = "whisper-full",
+    recipe: Annotated[str, typer.Option(help="name (xlasr recipes) or a YAML file")] = "ctc",
     out: Annotated[Path | None, typer.Option(help="new run folder")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="stage.field=value; may be repeated")
@@ -74,7 +72,10 @@ def adapt(
 def transcribe(
     run: RunFolder,
     audio: Annotated[list[Path], typer.Argument(help="recordings of any length and format")],
-    format: Annotated[str, typer.Option(help="txt, json, srt or vtt")] = "txt",
+    format: Annotated[
+        str,
+        typer.Option(help="txt, json, srt, vtt, eaf, textgrid, csv, nemo or labelstudio"),
+    ] = "txt",
     out: Annotated[Path | None, typer.Option(help="folder; default: standard output")] = None,
     beam: Beam = None,
     lm_order: LmOrder = None,
@@ -83,14 +84,15 @@ def transcribe(
 ) -> None:
     """Transcribe recordings; long ones are cut by voice activity and get times."""
     from xlasr import api
-    from xlasr.decoding.formats import FORMATS
+    from xlasr.data.annotations import FORMATS, AnnotatedRecording, render
+    from xlasr.data.audio import measure
 
-    write = FORMATS[format]
+    chosen = FORMATS[format]
     opened = api.open_run(run)
     targets: dict[Path, Path] = {}
     if out is not None:
         for path in audio:
-            target = out / f"{path.stem}.{format}"
+            target = out / f"{path.stem}{chosen.suffix}"
             if target in targets:
                 raise UsageError(
                     f"{targets[target]} and {path} would both be written to {target}. Transcribe "
@@ -98,19 +100,35 @@ def transcribe(
                 )
             targets[target] = path
         out.mkdir(parents=True, exist_ok=True)
+    elif len(audio) > 1 and not chosen.several:
+        raise UsageError(
+            f"{len(audio)} recordings would be one stream of {format}, which no program reads."
+            " Give --out FOLDER, a file for each"
+        )
     decode = decode_settings(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
     failed: list[str] = []
+    done: list[AnnotatedRecording] = []
     for path in audio:
         try:
-            text = write(opened.transcribe(path, decode=decode))
+            segments = list(opened.transcribe(path, decode=decode))
+            duration_s = None
+            if chosen.needs_duration:
+                sample_rate, n_samples = measure(path)
+                duration_s = n_samples / sample_rate
         except AudioError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(str(path))
             continue
-        if out is None:
-            sys.stdout.write(text)
+        recording = AnnotatedRecording(path, segments, duration_s, by_machine=True)
+        if out is not None:
+            target = out / f"{path.stem}{chosen.suffix}"
+            target.write_text(render(format, [recording], out), encoding="utf-8", newline="")
+        elif chosen.joins:
+            sys.stdout.write(render(format, [recording]))
         else:
-            (out / f"{path.stem}.{format}").write_text(text, encoding="utf-8")
+            done.append(recording)
+    if done:
+        sys.stdout.write(render(format, done))
     if failed:
         raise DataError(
             f"{len(failed)} of {len(audio)} recordings were not transcribed: {', '.join(failed)}"

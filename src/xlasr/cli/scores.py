@@ -19,19 +19,38 @@ def evaluate(
     lm_order: LmOrder = None,
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option("--condition", help="noise:10, gsm, opus:6 or usual (these three): score too"),
+    ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="corpus of a language that should be kept")
+    ] = None,
+    terms: Annotated[Path | None, typer.Option(help="terms to look at, one in a line")] = None,
+    rare_below: Annotated[int, typer.Option(min=1, help="rarer training words are rare")] = 5,
     lines: Annotated[int, typer.Option(min=0, help="worst and best lines to show")] = 5,
 ) -> None:
     """Score base and adapted model side by side; writes report.html into the run."""
     from rich.console import Console
 
     from xlasr import api
-    from xlasr.reporting.tables import show_evaluation
+    from xlasr.features.conditions import USUAL
+    from xlasr.reporting.terminal import show_evaluation
 
     console = Console()
     opened = api.open_run(run)
     decode = decode_settings(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
     result = api.evaluate(
-        opened, corpus, split=split, with_base=base, decode=decode, console=console
+        opened,
+        corpus,
+        split=split,
+        with_base=base,
+        decode=decode,
+        conditions=[n for c in conditions or [] for n in (USUAL if c == "usual" else (c,))],
+        also=also or (),
+        terms=terms,
+        rare_below=rare_below,
+        console=console,
     )
     show_evaluation(console, result, lines=lines)
     console.print(f"report: {opened.folder / 'report.html'}", highlight=False)

@@ -12,6 +12,7 @@ audio      decode any file to float32 mono 16 kHz, bounded; ``containers`` opens
 clips      decode each record once, write the 16 kHz copies
 text       normalisers, alphabets, language tags
 splits     the side of a group, by a hash that is the same in every language
+annotations/  writers of timed texts, one file per format: for every command that writes them
 arrange    groups, sides, no text of dev or test that training has
 writing    temporary folder, fsync, rename
 corpus     ``Corpus``, ``Split``, ``Utterance``: the manifests on disk, read lazily

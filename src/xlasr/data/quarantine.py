@@ -30,6 +30,7 @@ REASONS = {
     "overlap": "annotations of one tier at the same time: the times of at least one are wrong",
     "out of range": "times that lie outside the recording",
     "other language": "a transcript in another language than that of the corpus",
+    "too much text": "more letters than the sound has room for: another transcript, or a cut clip",
     "ambiguous": "several transcripts of the same speech, and nothing says which one is meant",
 }
 

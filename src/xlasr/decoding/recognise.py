@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import exp, isfinite
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from xlasr.decoding import beam as seq2seq_beam
 from xlasr.decoding import ctc, seq2seq
@@ -48,11 +51,15 @@ class Recognised:
         text: As the model writes it.
         log_prob: Natural log, of the whole hypothesis.
         looped: The loop guard cut a repetition.
+        confidence: 0 to 1: the geometric mean of the model's probabilities of the tokens, that is
+            ``exp(log_prob / tokens)``; see ``token_confidence``. None where a loop was cut, or
+            where there is no token.
     """
 
     text: str
     log_prob: float
     looped: bool
+    confidence: float | None = None
 
 
 @torch.inference_mode()
@@ -97,11 +104,37 @@ def recognise(
         features = model.features(batch, context if encoder.context or limit else None).to(device)
         for row, found in zip(rows, _decode(model, features, options), strict=True):
             results[row] = Recognised(
-                model.tokenizer.decode(found.tokens).strip(), found.log_prob, found.looped
+                model.tokenizer.decode(found.tokens).strip(),
+                found.log_prob,
+                found.looped,
+                token_confidence(found, has_end=isinstance(model, WhisperModel)),
             )
         if progress:
             progress(sum(durations_s[i] for i in rows))
     return [r for r in results if r is not None]
+
+
+def token_confidence(found: Hypothesis, *, has_end: bool) -> float | None:
+    """Return the geometric mean of the model's probabilities of the tokens of a hypothesis.
+
+    Whisper's is that of its pieces and its end token, given those before. That of CTC is the
+    probability of the letters summed over all their alignments (with a beam: over those that it
+    kept), to the power of one over their number. No language model, length normalisation or bonus
+    is in it. It is not calibrated, and pieces are no letters: compare it within one run, to find
+    what to check first, not across models.
+
+    Args:
+        found: The hypothesis; ``log_prob`` natural.
+        has_end: ``log_prob`` counts an end token too, if the hypothesis is complete.
+
+    Returns:
+        0 to 1; None where the loop guard cut tokens (what is left says nothing about them), where
+        there is no token, or where ``log_prob`` is not finite.
+    """
+    n_tokens = len(found.tokens) + int(has_end and found.complete)
+    if found.looped or not n_tokens or not isfinite(found.log_prob):
+        return None
+    return min(1.0, exp(found.log_prob / n_tokens))
 
 
 def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[Hypothesis]:
@@ -130,7 +163,9 @@ def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[H
     log_probs = model.log_probs(states)
     lens = model.out_lens(features.input_lens)
     if options.beam == 1 and options.lm is None:
-        return [Hypothesis(t, 0.0, 0.0) for t in ctc.greedy(log_probs, lens)]
+        best = ctc.greedy(log_probs, lens)
+        sums = _summed(log_probs, lens, best).tolist()
+        return [Hypothesis(t, p, p) for t, p in zip(best, sums, strict=True)]
     return [
         ctc.prefix_beam(
             log_probs[i, : int(lens[i])].cpu().numpy(),
@@ -141,3 +176,14 @@ def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[H
         )[0]
         for i in range(len(lens))
     ]
+
+
+def _summed(log_probs: Tensor, lens: Tensor, tokens: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probability (B,) of tokens, summed over all alignments; the CTC loss is its negative.
+
+    Source: Graves et al. 2006, equation 7.
+    """
+    flat = torch.tensor([t for row in tokens for t in row], dtype=torch.long)
+    sizes = torch.tensor([len(row) for row in tokens], dtype=torch.long)
+    on_cpu = log_probs.float().cpu().transpose(0, 1)  # (T', B, V); one path for every machine
+    return -functional.ctc_loss(on_cpu, flat, lens.cpu(), sizes, reduction="none")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xlasr.data import audio
+from xlasr.data.annotations import TimedText
 from xlasr.decoding import long_form
-from xlasr.decoding.formats import TimedText
 from xlasr.decoding.recognise import DecodeOptions, recognise
 from xlasr.models.run import SpeechModel
 
@@ -33,7 +33,8 @@ def transcribe_file(
         progress: Called with the seconds reached in the file.
 
     Yields:
-        Text with start and end in seconds; silent files yield nothing.
+        Text with start and end in seconds, and its confidence (see ``token_confidence``); silent
+        files yield nothing.
 
     Raises:
         AudioError: The file cannot be decoded.
@@ -62,4 +63,6 @@ def _recognised(
     found = recognise(model, clips, [len(c) / 16_000 for c in clips], options)
     for segment, result in zip(waiting, found, strict=True):
         if result.text:
-            yield TimedText(segment.start_s, segment.end_s, result.text)
+            yield TimedText(
+                segment.start_s, segment.end_s, result.text, confidence=result.confidence
+            )

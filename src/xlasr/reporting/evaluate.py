@@ -4,66 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xlasr.data import cache_dir
-from xlasr.data.corpus import Split
+from xlasr.data.corpus import Corpus, Split
 from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
+from xlasr.diagnosis.sound import TABLE, measure
 from xlasr.errors import DataError
+from xlasr.features.conditions import open_condition
 from xlasr.files import write_text
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel, from_base, load_model
-from xlasr.scoring.bootstrap import PairedResult, paired
+from xlasr.reporting.evaluation import Evaluation, Kept, Speed, UnderCondition
+from xlasr.scoring.bootstrap import paired
+from xlasr.scoring.breakdown import Part, by_duration, by_name, by_snr, by_speech_rate
 from xlasr.scoring.error_rates import Score, score
+from xlasr.scoring.rare_words import RARE_BELOW
+from xlasr.scoring.scorecard import make_scorecard
 
-
-@dataclass
-class Evaluation:
-    """What a split says about a model and its base.
-
-    Args:
-        split: Name of the split.
-        adapted: Headline score (case and punctuation stripped).
-        adapted_raw: The same hypotheses, as written.
-        base: Headline score of the unadapted base; None where it has no decoder.
-        base_raw: The same, as written.
-        paired: Test of the difference in CER, by groups; None without a base.
-        loops: Hypotheses of the adapted model that the loop guard cut.
-        empty: Hypotheses of the adapted model without text.
-        events: What a person should know, as guard events.
-    """
-
-    split: str
-    adapted: Score
-    adapted_raw: Score
-    base: Score | None
-    base_raw: Score | None
-    paired: PairedResult | None
-    loops: int
-    empty: int
-    events: list[dict[str, Any]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON."""
-        scores = {
-            name: None if found is None else found.to_dict()
-            for name, found in (
-                ("adapted", self.adapted),
-                ("adapted_raw", self.adapted_raw),
-                ("base", self.base),
-                ("base_raw", self.base_raw),
-            )
-        }
-        return {
-            **scores,
-            "paired": None if self.paired is None else self.paired.to_dict(),
-            "loops": self.loops,
-            "empty": self.empty,
-            "events": self.events,
-        }
+Tell = Callable[[str, float], None]
+"""Called with what is being decoded and seconds of audio."""
 
 
 def transcribe_split(
@@ -71,8 +37,16 @@ def transcribe_split(
     split: Split,
     options: DecodeOptions,
     progress: Callable[[float], None] | None = None,
+    condition: str | None = None,
 ) -> list[Recognised]:
     """Transcripts of every utterance of a split, in its order.
+
+    Args:
+        model: In evaluation mode.
+        split: To transcribe.
+        options: How.
+        progress: Called with seconds of audio.
+        condition: Name of a channel that the clips go through first; None is as recorded.
 
     Raises:
         DataError: The split is empty, or holds a clip longer than the model takes.
@@ -88,8 +62,13 @@ def transcribe_split(
             "time. Cut it, or use `xlasr transcribe`, which cuts by voice activity"
         )
 
+    through = None if condition is None else open_condition(condition)
+
     def load(index: int) -> Any:
-        return split[index].load()
+        utterance = split[index]
+        clip = utterance.load()
+        # a seed of its own for each clip, the same in every run and for every model
+        return through(clip, zlib.crc32(utterance.id.encode())) if through else clip
 
     return recognise(model, load, split.durations_s.tolist(), options, progress)
 
@@ -99,6 +78,7 @@ def base_transcripts(
     split: Split,
     language: str,
     progress: Callable[[float], None] | None = None,
+    condition: str | None = None,
 ) -> list[Recognised] | None:
     """Transcripts by the base, kept in the cache; None where it has neither decoder nor head.
 
@@ -109,11 +89,13 @@ def base_transcripts(
         split: To transcribe.
         language: For the prompt of a multilingual base.
         progress: Called with seconds of audio.
+        condition: As for ``transcribe_split``.
     """
     if base.adapted is None and "seq2seq" not in base.families:
         return None
     how = f"greedy, {base.adapted}" if base.adapted else "greedy at 30 s"
-    key = json.dumps([base.sha256, split.sha256, language, how, 1])
+    facts = [base.sha256, split.sha256, language, how, 1]
+    key = json.dumps(facts if condition is None else [*facts, condition])
     path = cache_dir() / "base-transcripts" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
     if path.exists():
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -125,7 +107,7 @@ def base_transcripts(
     else:
         model = from_base(base, "seq2seq", context=None, language=language).eval()
     # weights that were never tuned for short context break at it (docs/architecture.md)
-    found = transcribe_split(model, split, DecodeOptions(batch_s=240.0), progress)
+    found = transcribe_split(model, split, DecodeOptions(batch_s=240.0), progress, condition)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps([vars(r) for r in found], ensure_ascii=False))
     return found
@@ -149,7 +131,12 @@ def evaluate_model(
     options: DecodeOptions,
     *,
     language: str,
-    progress: Callable[[str, float], None] | None = None,
+    training: Iterable[str] | None = None,
+    terms: Sequence[str] | None = None,
+    rare_below: int = RARE_BELOW,
+    conditions: Sequence[str] = (),
+    also: Sequence[Corpus] = (),
+    progress: Tell | None = None,
 ) -> Evaluation:
     """Score a model and its base on a split.
 
@@ -159,28 +146,43 @@ def evaluate_model(
         split: Usually ``test``.
         options: How the adapted model decodes; chosen on dev.
         language: BCP-47.
-        progress: Called with what is being decoded and seconds of audio.
+        training: Texts the model was trained on, for rare and common words.
+        terms: Terms to look at.
+        rare_below: Words with a lower training count are rare.
+        conditions: Channels through which the split is scored too.
+        also: Corpora of languages and domains to keep; the split of the same name is scored.
+        progress: Where it stands.
+
+    Raises:
+        UnknownName, UsageError: A condition that does not exist.
+        DataError: A split is empty.
     """
+    for name in conditions:
+        open_condition(name)  # a wrong name is said before an hour of decoding
+    kept_splits = [corpus.split(split.name) for corpus in also]
 
     def tell(what: str) -> Callable[[float], None] | None:
         return None if progress is None else lambda seconds: progress(what, seconds)
 
+    def both(
+        part: Split, spoken: str, what: str = "", condition: str | None = None
+    ) -> tuple[list[Recognised], list[Recognised] | None]:
+        mine = transcribe_split(model, part, options, tell(f"adapted{what}"), condition)
+        if base is None:
+            return mine, None
+        return mine, base_transcripts(base, part, spoken, tell(f"base{what}"), condition)
+
+    began, used = time.perf_counter(), time.process_time()
     found = transcribe_split(model, split, options, tell("adapted"))
+    speed = Speed(
+        round(float(split.durations_s.sum()), 1),
+        round(time.perf_counter() - began, 1),
+        round(time.process_time() - used, 1),
+    )
     plain = None if base is None else base_transcripts(base, split, language, tell("base"))
     adapted = score_split(split, found, "headline")
     unadapted = None if plain is None else score_split(split, plain, "headline")
-    events = []
-    if unadapted is not None and adapted.cer >= unadapted.cer:
-        events.append(
-            {
-                "guard": "worse_than_base",
-                "update": -1,
-                "message": f"the adapted model has CER {100 * adapted.cer:.1f} %, its base "
-                f"{100 * unadapted.cer:.1f} %",
-                "action": "do not use it; look at the learning curves, train longer or lower "
-                "optim.lr",
-            }
-        )
+    texts = {u.id: u.text for u in split}
     return Evaluation(
         split=split.name,
         adapted=adapted,
@@ -190,8 +192,78 @@ def evaluate_model(
         paired=None if unadapted is None else paired(unadapted, adapted, "cer"),
         loops=sum(r.looped for r in found),
         empty=sum(not r.text for r in found),
-        events=events,
+        events=_warnings(unadapted, adapted),
+        card=make_scorecard(
+            texts,
+            {key: r.text for key, r in zip(texts, found, strict=True)},
+            {u.id: u.group for u in split},
+            unit="group",
+            training=None if training is None else list(training),
+            terms=terms,
+            rare_below=rare_below,
+        ),
+        parts=breakdown(split, adapted),
+        conditions=[
+            UnderCondition(name, *_scores(split, *both(split, language, f", {name}", name)))
+            for name in conditions
+        ],
+        also=[
+            _kept(corpus, part, *both(part, corpus.language, f", {corpus.path.name}"))
+            for corpus, part in zip(also, kept_splits, strict=True)
+        ],
+        speed=speed,
     )
+
+
+def _warnings(base: Score | None, adapted: Score) -> list[dict[str, Any]]:
+    """Guard events: the adapted model is no better than its base."""
+    if base is None or adapted.cer < base.cer:
+        return []
+    return [
+        {
+            "guard": "worse_than_base",
+            "update": -1,
+            "message": f"the adapted model has CER {100 * adapted.cer:.1f} %, its base "
+            f"{100 * base.cer:.1f} %",
+            "action": "do not use it; look at the learning curves, train longer or lower optim.lr",
+        }
+    ]
+
+
+def _scores(
+    split: Split, mine: list[Recognised], base: list[Recognised] | None
+) -> tuple[Score, Score | None]:
+    return (
+        score_split(split, mine, "headline"),
+        None if base is None else score_split(split, base, "headline"),
+    )
+
+
+def _kept(
+    corpus: Corpus, split: Split, mine: list[Recognised], base: list[Recognised] | None
+) -> Kept:
+    after, before = _scores(split, mine, base)
+    test = None if before is None else paired(before, after, "cer")
+    return Kept(str(corpus.path), corpus.language, split.name, after, before, test)
+
+
+def breakdown(split: Split, scored: Score) -> dict[str, list[Part]]:
+    """Score a split by duration, speech rate, signal-to-noise ratio and speaker.
+
+    The ratio is estimated from the frames of each clip (``diagnosis/sound.py``). Speakers are left
+    out where there are fewer than two.
+    """
+    seconds = {u.id: u.duration_s for u in split}
+    snr = {u.id: float(np.array(measure(u.load()), dtype=TABLE)["snr_db"]) for u in split}
+    parts = {
+        "duration": by_duration(scored, seconds),
+        "speech rate": by_speech_rate(scored, seconds),
+        "signal-to-noise ratio, estimated": by_snr(scored, snr),
+    }
+    speakers = {u.id: u.speaker or "not known" for u in split}
+    if len(set(speakers.values())) > 1:
+        parts["speaker"] = by_name(scored, speakers)
+    return parts
 
 
 def write_hypotheses(path: Path, split: Split, evaluation: Evaluation) -> None:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from xlasr.reporting import formatting, plots
 from xlasr.reporting import lines as selection
 from xlasr.reporting.comparison import Comparison, compare, notes
+from xlasr.reporting.sections import Section, of_evaluation
 from xlasr.reporting.tables import verdict
 from xlasr.scoring import Score
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
-    from xlasr.reporting.evaluate import Evaluation
+    from xlasr.reporting.evaluation import Evaluation
 
 SHOWN_LINES = 12
 """Lines in each of the three samples."""
@@ -48,6 +50,7 @@ class ReportData:
         summary: ``run.json``: base, language, seed, environment (versions, command, commit), stages
             (stage, updates, audio_s, trainable_parameters, parameters, ...), cost.
         decode: Settings the adapted model decoded with, for print.
+        sections: Tables below the headline: rare words, parts, channels, languages to keep.
     """
 
     title: str
@@ -63,6 +66,7 @@ class ReportData:
     events: Sequence[Mapping[str, Any]] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
     decode: Mapping[str, Any] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
@@ -138,14 +142,14 @@ def report_of_run(
             events=[*events, *({**event, "stage": "evaluate"} for event in evaluation.events)],
             summary=facts,
             decode=decode or {},
+            sections=of_evaluation(evaluation),
         ),
     )
 
 
-def render(data: ReportData) -> str:
-    """Return the page as text."""
+def template_environment() -> Environment:
+    """Return the environment of all pages: everything is escaped, numbers have their filters."""
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("xlasr.reporting", "templates"),
@@ -161,6 +165,14 @@ def render(data: ReportData) -> str:
         short=formatting.short,
         duration=formatting.duration,
     )
+    return environment
+
+
+def render(data: ReportData) -> str:
+    """Return the page as text."""
+    from markupsafe import Markup
+
+    environment = template_environment()
     rows = compare(data.base, data.adapted, data.base_raw, data.adapted_raw)
     metric = selection.alignment_metric(data.adapted)
     samples = [

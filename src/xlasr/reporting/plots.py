@@ -1,20 +1,14 @@
-"""Plots as SVG text to stand inside a page: no image files, no scripts, the page's own colours.
-
-matplotlib draws with stand-in colours, which are then replaced by the page's CSS variables, so one
-drawing serves the light and the dark page.
-"""
+"""Plots of a report as SVG text: no image files, no scripts, the page's own colours."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from xlasr.reporting.drawing import COLOURS, PAGE, clip, page_svg, style
 from xlasr.reporting.formatting import number
 from xlasr.scoring import Score
 from xlasr.scoring.error_rates import Metric
@@ -23,33 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Stand-in -> what the page calls it. No real drawing uses these colours.
-COLOURS = {
-    "ink": ("#010203", "var(--ink)"),
-    "muted": ("#010204", "var(--muted)"),
-    "grid": ("#010205", "var(--line)"),
-    "base": ("#010206", "var(--base)"),
-    "adapted": ("#010207", "var(--adapted)"),
-    "extra": ("#010208", "var(--extra)"),
-    "paper": ("#010209", "var(--paper)"),
-}
-_RC: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "axes.edgecolor": COLOURS["grid"][0],
-    "axes.labelcolor": COLOURS["muted"][0],
-    "text.color": COLOURS["ink"][0],
-    "xtick.color": COLOURS["muted"][0],
-    "ytick.color": COLOURS["muted"][0],
-    "grid.color": COLOURS["grid"][0],
-    "legend.frameon": False,
-}
-
+_RC = style(PAGE)
 Row = Mapping[str, Any]
 CUT = 150.0
 """Per cent; a base that says more than that only says that it does not know the language."""
@@ -72,7 +40,7 @@ def curves(metrics: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
     before, audio_before = 0.0, 0.0
     last, audio_last, stage = 0.0, 0.0, None
     for row in metrics:
-        update = _finite(row.get("update"))
+        update = finite(row.get("update"))
         if update is None:
             continue
         if row.get("stage") != stage:
@@ -80,7 +48,7 @@ def curves(metrics: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
             last, audio_last, stage = 0.0, 0.0, row.get("stage")
         last = max(last, update)
         for key, points in found.items():
-            value = _finite(row.get(key))
+            value = finite(row.get(key))
             if value is not None:
                 if key == "audio_s":
                     audio_last = max(audio_last, value)
@@ -94,7 +62,7 @@ def stage_ends(metrics: Sequence[Row]) -> list[tuple[str, float]]:
     ends: list[tuple[str, float]] = []
     before = 0.0
     for row in metrics:
-        update = _finite(row.get("update"))
+        update = finite(row.get("update"))
         if update is None:
             continue
         name = str(row.get("stage", ""))
@@ -178,13 +146,13 @@ def group_plot(base: Score | None, adapted: Score, metric: Metric = "cer", most:
         axes.hlines(y, right, left, color=COLOURS["grid"][0], linewidth=1.5, zorder=1)
         axes.scatter(left, y, color=COLOURS["base"][0], s=26, marker="s", label="base", zorder=2)
     axes.scatter(right, y, color=COLOURS["adapted"][0], s=32, label="adapted", zorder=3)
-    axes.set_yticks(y, [_clip(name) for name in ordered])
+    axes.set_yticks(y, [clip(name) for name in ordered])
     axes.set_ylim(-0.7, len(ordered) - 0.3)
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     _legend(figure, "outside upper center")
-    return _svg(figure, f"{metric.upper()} of each group, base and adapted")
+    return page_svg(figure, f"{metric.upper()} of each group, base and adapted")
 
 
 def _new(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, Axes]:
@@ -237,47 +205,15 @@ def _finish(figure: Figure, axes: Axes, metrics: Sequence[Row], title: str) -> s
         top.set_xticks(np.interp(ticks, minutes, x), [number(t, 0) for t in ticks])
         top.set_xlabel("minutes of audio heard")
     _legend(figure, "outside lower center")
-    return _svg(figure, title)
-
-
-def _svg(figure: Figure, title: str) -> str:
-    """Render, and make the SVG fit to stand in a page beside others."""
-    import matplotlib
-
-    out = io.StringIO()
-    with (
-        matplotlib.rc_context({**_RC, "svg.hashsalt": title}),
-        warnings.catch_warnings(),
-    ):
-        # Group names come in any script; the browser has the font that matplotlib lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    prefix = re.sub(r"\W+", "-", title.lower())
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}-", svg)
-    for stand_in, name in COLOURS.values():
-        svg = svg.replace(stand_in, name)
-    # The drawing's own size stays in viewBox; the page decides how wide it is.
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1).strip()
+    return page_svg(figure, title)
 
 
 def _times_100(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x, 100 * y) for x, y in points]
 
 
-def _clip(name: str, length: int = 22) -> str:
-    # "$" would begin matplotlib's mathematics.
-    shown = name if len(name) <= length else name[: length - 1] + "…"
-    return shown.replace("$", r"\$")
-
-
-def _finite(value: object) -> float | None:
+def finite(value: object) -> float | None:
+    """Return a number as float; None for what is none, or not finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None

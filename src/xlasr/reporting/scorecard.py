@@ -11,6 +11,7 @@ from rich.text import Text
 
 from xlasr.reporting import lines as selection
 from xlasr.reporting.formatting import per_cent, span, whole
+from xlasr.reporting.sections import Section, numbers, of_card
 from xlasr.reporting.tables import marked
 from xlasr.scoring import Counts, UtteranceScore
 from xlasr.scoring.confidence import RateInterval
@@ -43,8 +44,8 @@ def show_scorecard(console: Console, card: Scorecard, lines: int = 5) -> None:
         console.print(Text.assemble((f"{name} over the other system: ", "bold"), text))
         if found.note and found.note not in notes:
             console.print(Text.assemble(("note: ", "bold"), found.note))
-    _show_classes(console, card)
-    _show_kinds(console, card)
+    for section in of_card(card):
+        show_section(console, section)
     if lines > 0:
         if card.pairs:
             console.print(Text("\ncommonest substitutions (said -> heard)", style="bold"))
@@ -69,17 +70,12 @@ def _show(console: Console, title: str, table: Table) -> None:
     console.print(table)
 
 
-def _numbers(counts: Counts) -> list[str]:
-    found = (counts.substitutions, counts.deletions, counts.insertions, counts.reference)
-    return [whole(number) for number in found]
-
-
 def _rates(card: Scorecard) -> Table:
     table = _table("measure", ("rate", "95 % interval", "S", "D", "I", "N"))
 
     def add(name: str, counts: Counts, interval: RateInterval | None = None) -> None:
         ends = "" if interval is None else span((interval.low, interval.high))
-        table.add_row(name, per_cent(counts.rate), ends, *_numbers(counts))
+        table.add_row(name, per_cent(counts.rate), ends, *numbers(counts))
 
     if card.wer is not None:
         add("WER", card.score.words, card.wer)
@@ -94,56 +90,14 @@ def _rates(card: Scorecard) -> Table:
     return table
 
 
-def _show_classes(console: Console, card: Scorecard) -> None:
-    if card.rare is not None:
-        rare = card.rare
-        unit = "words" if rare.metric == "wer" else "characters"
-        title = (
-            f"\nby training count: rare is below {rare.threshold};"
-            f" {whole(rare.training_words)} training {unit}, {whole(rare.training_types)} different"
-        )
-        table = _table(unit, ("rate", "missed", "S", "D", "I", "N"))
-        rows = [("rare", rare.rare), ("common", rare.common)]
-        for name, counts in rows + [(f"  {b.name}", b.counts) for b in rare.bins]:
-            missed = counts.substitutions + counts.deletions
-            table.add_row(
-                name,
-                _rate(counts),
-                _ratio(missed, counts.reference),
-                *_numbers(counts),
-            )
-        _show(console, title, table)
-    met = [m for m in card.micro if m.tally.occurrences or m.tally.claimed]
-    if met:
-        table = _table("class", ("rate", "recall", "precision", "S", "D", "I", "N"))
-        for micro in met:
-            tally = micro.tally
-            table.add_row(
-                micro.name,
-                _rate(micro.counts),
-                _ratio(tally.recognised, tally.occurrences),
-                _ratio(tally.confirmed, tally.claimed),
-                *_numbers(micro.counts),
-            )
-        _show(console, "\nwords that must be right", table)
-        for micro in met:
-            if missed_most := micro.most_missed(8):
-                shown = ", ".join(
-                    f"{term} ({tally.recognised} of {tally.occurrences})"
-                    for term, tally in missed_most
-                )
-                console.print(Text(f"   {micro.name} missed most: {shown}"))
-
-
-def _show_kinds(console: Console, card: Scorecard) -> None:
-    if not any(kind.word_errors or kind.character_errors for kind in card.kinds):
-        return
-    headings = ["of CER's errors"] if card.metric == "cer" else ["of WER's errors", "of CER's"]
-    table = _table("kind", headings)
-    for kind in card.kinds:
-        both = (kind.word_share, kind.character_share)
-        table.add_row(kind.name, *(per_cent(s) for s in both[2 - len(headings) :]))
-    _show(console, "\nerrors as written that are only ...", table)
+def show_section(console: Console, section: Section) -> None:
+    """Print a titled table and its notes."""
+    table = _table(section.headings[0], section.headings[1:])
+    for row in section.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _show(console, f"\n{section.title}", table)
+    for note in section.notes:
+        console.print(Text(f"   {note}"))
 
 
 def _show_lines(
@@ -155,11 +109,3 @@ def _show_lines(
         head.append(line.utterance.id, style="dim")
         console.print(head)
         console.print(marked(line.ops, "" if card.metric == "cer" else " "), soft_wrap=True)
-
-
-def _rate(counts: Counts) -> str:
-    return per_cent(counts.rate) if counts.reference else "n/a"
-
-
-def _ratio(part: int, of: int) -> str:
-    return per_cent(part / of) if of else "n/a"

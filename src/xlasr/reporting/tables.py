@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xlasr.reporting import lines as selection
-from xlasr.reporting.comparison import Comparison, Side, compare, notes
+from xlasr.reporting.comparison import Comparison, Side
 from xlasr.reporting.formatting import duration, p_value, per_cent, short, span, whole
-from xlasr.scoring import Op, UtteranceScore
-
-if TYPE_CHECKING:
-    from xlasr.reporting.evaluate import Evaluation
+from xlasr.scoring import Op
 
 _STYLES = {"hit": "", "substitution": "yellow", "deletion": "red strike", "insertion": "cyan"}
 
@@ -80,56 +76,6 @@ def verdict(row: Comparison) -> str:
     share = per_cent(abs(reduction.value))
     interval = "" if ends[0] != ends[0] else f" ({span(ends)})"
     return f"{share} {word} errors{interval}, {p_value(test.p_value)}"
-
-
-def show_evaluation(console: Console, evaluation: Evaluation, lines: int = 5) -> None:
-    """Print a split's scores, its worst and best lines, and what a person should know.
-
-    Args:
-        console: Where to.
-        evaluation: Of ``evaluate_model``.
-        lines: Worst and best lines shown; 0 is none.
-    """
-    adapted = evaluation.adapted
-    groups = len(adapted.per_group("cer")[0])
-    rows = compare(evaluation.base, adapted, evaluation.base_raw, evaluation.adapted_raw)
-    title = (
-        f"{evaluation.split}: {whole(len(adapted.utterances))} utterances, {whole(groups)} groups"
-    )
-    console.print(score_table(rows, title))
-    for note in notes(rows):
-        console.print(Text.assemble(("note: ", "bold"), note))
-    for row in rows:
-        if row.paired is not None:
-            console.print(
-                Text.assemble((f"{row.name}: ", "bold"), verdict(row), " against the base")
-            )
-    if evaluation.loops or evaluation.empty:
-        console.print(
-            f"{evaluation.loops} hypotheses repeated themselves and were cut; "
-            f"{evaluation.empty} are empty",
-            highlight=False,
-        )
-    for event in evaluation.events:
-        text = Text(f"{event['guard']}: ", style="bold red")
-        text.append(f"{event['message']}; {event['action']}", style="not bold default")
-        console.print(text)
-    if lines > 0:
-        _show_lines(console, "worst lines", adapted.worst(lines), evaluation)
-        _show_lines(console, "best lines", adapted.best(lines), evaluation)
-        console.print(Text("[-missing] [+too much] [heard|said]", style="dim"), highlight=False)
-
-
-def _show_lines(
-    console: Console, title: str, chosen: list[UtteranceScore], evaluation: Evaluation
-) -> None:
-    console.print(Text(f"\n{title}", style="bold"))
-    metric = selection.alignment_metric(evaluation.adapted)
-    for line in selection.lines(chosen, evaluation.base, metric):
-        head = Text(f"{per_cent(line.utterance.cer):>8} CER  ", style="bold")
-        head.append(line.utterance.id, style="dim")
-        console.print(head)
-        console.print(marked(line.ops, "" if metric == "cer" else " "), soft_wrap=True)
 
 
 def marked(ops: list[Op], space: str = " ") -> Text:

@@ -1,8 +1,8 @@
-"""Everything that two files of transcripts say: ``xlasr score`` as a function."""
+"""All that references and hypotheses say: what ``xlasr score`` and ``evaluate`` show."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,53 +109,90 @@ def score_files(
     """
     ref = read_transcripts(reference, "reference", reference_columns)
     hyp = read_transcripts(hypothesis, "hypothesis", hypothesis_columns)
-    spaceless = is_unspaced(ref.texts.values())
+    other = None if against is None else read_transcripts(against, "hypothesis", hypothesis_columns)
+    try:
+        return make_scorecard(
+            ref.texts,
+            hyp.texts,
+            ref.groups,
+            unit="utterances" if ref.groups is None else ref.columns["group"],
+            normaliser=normaliser,
+            terms=None if terms is None else read_list(terms),
+            training=None if training is None else read_training(training),
+            rare_below=rare_below,
+            against=None if other is None else other.texts,
+        )
+    except DataError as error:
+        wrong = hypothesis if other is None or hyp.texts.keys() != ref.texts.keys() else against
+        raise DataError(f"{reference} and {wrong}: {error}") from error
+
+
+def make_scorecard(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    groups: Mapping[str, str] | None,
+    *,
+    unit: str,
+    normaliser: str | None = None,
+    terms: Sequence[str] | None = None,
+    training: Sequence[str] | None = None,
+    rare_below: int = RARE_BELOW,
+    against: Mapping[str, str] | None = None,
+) -> Scorecard:
+    """Say all that references and hypotheses say.
+
+    Args:
+        references: Text by utterance id, as written.
+        hypotheses: Likewise, with exactly the same ids.
+        groups: Group by utterance id (scene, speaker, recording); None resamples utterances.
+        unit: What a group is, for print.
+        normaliser: As for ``score_files``.
+        terms: Terms to look at.
+        training: Lines of training text, for rare and common words.
+        rare_below: Words with a lower training count are rare.
+        against: Hypotheses of another system.
+
+    Raises:
+        DataError: An id is on one side only.
+        UsageError: An unknown normaliser, or ``rare_below`` below 1.
+    """
+    spaceless = is_unspaced(references.values())
     name = normaliser or ("unspaced" if spaceless else "headline")
     metric: Metric = "cer" if spaceless or name == "unspaced" else "wer"
-    groups = ref.groups
-    try:
-        scored = score(ref.texts, hyp.texts, groups, name)
-    except DataError as error:
-        raise DataError(f"{reference} and {hypothesis}: {error}") from error
-    raw = scored if name == "raw" else score(ref.texts, hyp.texts, groups, "raw")
+    scored = score(references, hypotheses, groups, name)
+    raw = scored if name == "raw" else score(references, hypotheses, groups, "raw")
     notes = []
     if metric == "cer":
         notes.append(
             "no spaces between words in this script: CER is the headline, WER has no words"
         )
     japanese = None
-    if metric == "cer" and is_japanese(ref.texts.values()):
+    if metric == "cer" and is_japanese(references.values()):
         try:
-            japanese = score_japanese(ref.texts, hyp.texts, groups)
+            japanese = score_japanese(references, hypotheses, groups)
         except UsageError as error:
             notes.append(str(error))
     micro = [score_numbers(scored, metric)]
     if metric == "wer":
-        micro.append(score_names(scored, ref.texts))
+        micro.append(score_names(scored, references))
     if terms is not None:
-        micro.append(score_terms(scored, read_list(terms), metric=metric))
+        micro.append(score_terms(scored, terms, metric=metric))
     reductions: dict[Metric, RateInterval] = {}
     if against is not None:
-        other = read_transcripts(against, "hypothesis", hypothesis_columns)
-        try:
-            base = score(ref.texts, other.texts, groups, name)
-        except DataError as error:
-            raise DataError(f"{reference} and {against}: {error}") from error
+        base = score(references, against, groups, name)
         both: tuple[Metric, ...] = ("cer",) if metric == "cer" else ("wer", "cer")
         reductions = {m: werr(base, scored, m) for m in both}
     return Scorecard(
         score=scored,
         raw=raw,
         metric=metric,
-        unit="utterances" if groups is None else ref.columns["group"],
+        unit=unit,
         wer=None if metric == "cer" else rate_interval(scored, "wer"),
         cer=rate_interval(scored, "cer"),
         japanese=japanese,
         kinds=error_kinds(raw, "headline" if name == "raw" else name),
         micro=micro,
-        rare=None
-        if training is None
-        else rare_words(scored, read_training(training), rare_below, metric=metric),
+        rare=None if training is None else rare_words(scored, training, rare_below, metric=metric),
         pairs=substitutions(scored, metric, N_PAIRS),
         reductions=reductions,
         notes=notes,

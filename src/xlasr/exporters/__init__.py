@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from xlasr.export.ct2 import export_ct2
-from xlasr.export.transformers import export_transformers
+from xlasr.exporters.ct2 import export_ct2
+from xlasr.exporters.transformers import export_transformers
 from xlasr.registry import Registry
 
 EXPORTERS: Registry[Callable[[Path, Path], Path]] = Registry("export format")

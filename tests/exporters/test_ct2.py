@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from xlasr.errors import BaseError, UsageError
-from xlasr.export.ct2 import export_ct2, vocabulary
+from xlasr.exporters.ct2 import export_ct2, vocabulary
 from xlasr.models.ct2_file import read_variables
 
 SPECIALS = ["endoftext", "startoftranscript", "startoflm", "startofprev", "nocaptions"]

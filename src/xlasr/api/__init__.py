@@ -1,0 +1,12 @@
+"""The verbs as functions with typed results: adapt, evaluate, transcribe, align, export.
+
+The command line calls these and nothing else; they load torch, so ``import xlasr`` does not
+import this package until a verb is used.
+"""
+
+from xlasr.api.adapting import adapt
+from xlasr.api.evaluating import evaluate
+from xlasr.api.exporting import align, export
+from xlasr.api.opened import Run, open_run
+
+__all__ = ["Run", "adapt", "align", "evaluate", "export", "open_run"]

@@ -1,0 +1,105 @@
+"""A base without its weights: how many frames it makes of a clip, and what it can spell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlasr.errors import BaseError
+
+if TYPE_CHECKING:
+    from xlasr.config import Recipe
+    from xlasr.models.hub import Base
+    from xlasr.models.tokenizer import WhisperTokens
+
+
+@dataclass(frozen=True)
+class BaseFit:
+    """What the checks need to know of a base.
+
+    Args:
+        name: As the user typed it.
+        families: What it will be used as: ``ctc``, ``seq2seq``, or both where nobody said.
+        frames: Encoder positions of a clip of so many samples.
+        max_samples: The longest clip it hears at once.
+        letters: The letters of a CTC head that is kept; None where a new head learns them.
+        tokens: Whisper's pieces; None for other bases.
+        max_tokens: Pieces of text that its decoder can write; 0 without a decoder.
+    """
+
+    name: str
+    families: tuple[str, ...]
+    frames: Callable[[int], int]
+    max_samples: int
+    letters: frozenset[str] | None = None
+    tokens: WhisperTokens | None = None
+    max_tokens: int = 0
+
+
+def fit(name: str, recipe: Recipe | None, language: str) -> BaseFit:
+    """Find a base and read its configs, not its weights.
+
+    Args:
+        name: A built-in, a directory, a finished run or a hub id.
+        recipe: How it will be used; None is not known yet.
+        language: BCP-47 tag.
+
+    Raises:
+        BaseError, UsageError: No such base, or the recipe is not for it.
+    """
+    import torch
+
+    from xlasr.models.hub import find_base
+
+    base = find_base(name)
+    if recipe is not None:
+        from xlasr.training.recipe import check_family
+
+        check_family(recipe, base)
+    families = base.families if recipe is None else (recipe.family,)
+    with torch.device("meta"):  # the architecture alone: no memory, no time
+        encoder = _encoder(base)
+
+    def frames(n_samples: int) -> int:
+        return int(encoder.out_lens(torch.tensor([n_samples]))[0])
+
+    letters = None
+    modes = {stage.output.mode for stage in recipe.stages} if recipe else set()
+    if base.adapted == "ctc" and not modes & {"extend", "replace"}:
+        from xlasr.models.tokenizer import CharTokenizer
+
+        letters = frozenset(CharTokenizer.load(base.folder).symbols)
+    tokens, room = None, 0
+    if "seq2seq" in families:
+        tokens, room = _pieces(base.folder, language)
+    return BaseFit(name, families, frames, encoder.max_samples, letters, tokens, room)
+
+
+def _encoder(base: Base) -> Any:
+    from xlasr.models.hub import load_self_supervised, whisper_encoder
+
+    if base.model_type != "whisper":
+        return load_self_supervised(base.folder, weights=False)
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    return whisper_encoder(WhisperEncoder(WhisperConfig.from_pretrained(base.folder)), None)
+
+
+def _pieces(folder: Path, language: str) -> tuple[WhisperTokens, int]:
+    """Whisper's tokenizer, and how many pieces of text fit behind its prompt."""
+    from xlasr.models.tokenizer import WhisperTokens
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        room, n_vocab = int(config["max_target_positions"]), int(config["vocab_size"])
+        path = folder / "generation_config.json"
+        generation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BaseError(f"{folder}: its configs cannot be read ({error}); copy it again") from error
+    multilingual = generation.get("is_multilingual")
+    tokens = WhisperTokens.load(folder, n_vocab, language, multilingual=multilingual)
+    return tokens, room - len(tokens.prompt) - 1
