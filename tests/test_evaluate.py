@@ -131,6 +131,7 @@ def test_everything_is_in_the_files(result: Evaluation, run: api.Run) -> None:
     assert facts["also"][0]["adapted_cer"] == result.also[0].adapted.cer
     seconds = sum(u.duration_s for u in Corpus.open(facts["corpus"]).split("test"))
     assert facts["speed"]["audio_s"] == pytest.approx(seconds, abs=0.1)
+    assert "model-index" in (run.folder / "README.md").read_text("utf-8")
     page = (run.folder / "report.html").read_text("utf-8")
     for words in ("By training count: rare is below 5", "By speaker", "opus:6 is", "other (cs)"):
         assert words in page

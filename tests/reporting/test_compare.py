@@ -274,7 +274,7 @@ def test_without_the_training_text_it_is_said_why(runs: list[Path], tmp_path: Pa
     assert plot is None and "differs from its card" in why
 
 
-def test_a_confusion_map_counts_what_the_score_counts(runs: list[Path]) -> None:
+def test_a_confusion_map_counts_what_the_score_counts(runs: list[Path], tmp_path: Path) -> None:
     found = compare_rows(read_rows(runs))
     plots, left_out = confusion_plots(found)
     assert left_out == "" and len(plots) == 3
@@ -287,6 +287,10 @@ def test_a_confusion_map_counts_what_the_score_counts(runs: list[Path]) -> None:
     texts = [t.get_text() for t in plots[0].figure().axes[0].texts]
     assert sorted(texts) == sorted(str(n) for n in counts.values() if n >= 2)
     assert all(int(row["said_in_all"]) >= int(row["count"]) for row in rows if row["said"])
+    few = [run_at(tmp_path / "two", 2), run_at(tmp_path / "one", 1, recipe={"name": "x"})]
+    twice, once = confusion_plots(compare_rows(read_rows(few)))[0]
+    assert {t.get_text() for t in twice.figure().axes[0].texts} == {"2"}
+    assert not once.figure().axes[0].texts  # a single mistake is shown and not counted
 
 
 def test_without_spaces_the_headline_is_cer(

@@ -18,6 +18,7 @@ from xlasr.models.hub import find_base
 from xlasr.reporting.evaluate import evaluate_model, write_hypotheses
 from xlasr.reporting.evaluation import Evaluation
 from xlasr.reporting.html import report_of_run
+from xlasr.reporting.model_card import write_model_card
 from xlasr.scoring.files import read_list
 from xlasr.scoring.rare_words import RARE_BELOW
 
@@ -35,7 +36,9 @@ def evaluate(
     rare_below: int = RARE_BELOW,
     console: Console | None = None,
 ) -> Evaluation:
-    """Score a run and its unadapted base on a split; writes ``evaluations/`` and ``report.html``.
+    """Score a run and its unadapted base on a split; writes files.
+
+    Into the run go ``evaluations/``, ``report.html`` and ``README.md``, the model card.
 
     Args:
         run: A finished run.
@@ -101,12 +104,14 @@ def evaluate(
     }
     (folder / f"{split}.json").write_text(json.dumps(facts, ensure_ascii=False), "utf-8")
     write_hypotheses(folder / f"{split}.tsv", part, result)
+    card = json.loads(data.card.to_json())
+    write_model_card(opened.folder, opened.facts, card, facts)
     report_of_run(
         opened.folder / "report.html",
         facts=opened.facts,
         recipe=dump_recipe(opened.recipe),
         metrics=opened.metrics,
-        card=json.loads(data.card.to_json()),
+        card=card,
         evaluation=result,
         decode=settings,
     )
