@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xlasr.data.arrange import choose_sides
+from xlasr.data.readers.base import RawRecord
 from xlasr.data.splits import SPLITS, assign, check_ratios, position, side_of, split_name
 from xlasr.errors import UsageError
 
@@ -87,3 +90,35 @@ def test_names_of_sides() -> None:
         "test",
         None,
     ]
+
+
+@pytest.mark.parametrize("n_folds", [2, 4])
+def test_folds_test_on_other_groups_and_the_first_is_the_split_itself(n_folds: int) -> None:
+    groups = {f"scene{i}" for i in range(300)}
+    found = [assign(groups, fold=f"{k}/{n_folds}") for k in range(1, n_folds + 1)]
+    assert found[0][0] == assign(groups)[0]
+    tested = [group for sides, _ in found for group in groups if sides[group] == "test"]
+    assert len(tested) == len(set(tested)) > 0.2 * n_folds * len(groups)
+    assert "fold 2/" in found[1][1] and "fold" not in assign(groups)[1]
+
+
+def test_a_handful_of_groups_has_folds_too() -> None:
+    groups = {f"recording{i}" for i in range(4)}
+    tested = [
+        {g for g, side in assign(groups, fold=f"{k}/4")[0].items() if side == "test"}
+        for k in range(1, 5)
+    ]
+    assert all(tested) and len(set.union(*tested)) > 1
+
+
+def test_a_source_with_its_own_sides_has_no_folds() -> None:
+    records = [RawRecord(str(i), Path("a.wav"), "x", split="train") for i in range(3)]
+    assert choose_sides(records, ["a", "b", "c"], None)[0] == ["train"] * 3
+    with pytest.raises(UsageError, match=r"3 of 3 records.*leave out --fold"):
+        choose_sides(records, ["a", "b", "c"], None, "2/4")
+
+
+@pytest.mark.parametrize("fold", ["0/4", "5/4", "2", "a/b", "-1/4", "5/5"])
+def test_folds_that_do_not_work(fold: str) -> None:
+    with pytest.raises(UsageError, match="fold"):
+        assign({"a", "b"}, fold=fold)

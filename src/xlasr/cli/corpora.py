@@ -34,6 +34,7 @@ def prepare(
     group_by: Annotated[
         str | None, typer.Option(help="speaker, folder, recording or a column: never split")
     ] = None,
+    fold: Annotated[str | None, typer.Option(help="K/N: test on other groups, as 2/4")] = None,
     licence: Annotated[str | None, typer.Option(help="for the card")] = None,
     copy_audio: Annotated[bool, typer.Option(help="16 kHz copies, or references")] = True,
     overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
@@ -46,7 +47,12 @@ def prepare(
     how: dict[str, Any] = {"language": language, "reader": reader, "group_by": group_by}
     how |= {"columns": fields("--column", column), "delimiter": delimiter, "encoding": encoding}
     how |= {"tiers": tier or (), "tier_type": tier_type, "tier_index": tier_index, "media": media}
-    how |= {"participant": participant, "channels": channels(channel), "copy_audio": copy_audio}
+    how |= {
+        "participant": participant,
+        "channels": channels(channel),
+        "copy_audio": copy_audio,
+        "fold": fold,
+    }
     if preview:
         show_preview(source, **how)
     elif corpus is None:

@@ -51,6 +51,7 @@ def arrange(
     group_by: str | None,
     source_rule: str | None,
     ratios: Mapping[str, float] | None,
+    fold: str | None = None,
 ) -> Arrangement:
     """Choose groups and sides.
 
@@ -60,9 +61,11 @@ def arrange(
         group_by: As ``choose_groups``.
         source_rule: As ``choose_groups``.
         ratios: Share of each side; None is ``splits.DEFAULT_RATIOS``.
+        fold: Which turn of the split, "K/N"; None is the first.
 
     Raises:
-        UsageError: ``group_by`` names nothing that the records have, or the ratios do not work.
+        UsageError: ``group_by`` names nothing that the records have, or the ratios or
+            the fold do not work.
     """
     records = [clip.record for clip in clips]
     groups, group_rule = choose_groups(records, root, group_by, source_rule)
@@ -70,7 +73,7 @@ def arrange(
     recordings, block_s = len(set(groups)), 0.0
     if group_by is None and group_rule == "recording" and not any(r.split for r in records):
         groups, block_s = choose_blocks(records, groups, len(wanted))
-    sides, split_rule = choose_sides(records, groups, ratios)
+    sides, split_rule = choose_sides(records, groups, ratios, fold)
     warnings: list[str] = []
     if block_s:
         group_rule = f"block of about {block_s:.0f} s of a recording"
@@ -187,11 +190,19 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def choose_sides(
-    records: Sequence[RawRecord], groups: Sequence[str], ratios: Mapping[str, float] | None
+    records: Sequence[RawRecord],
+    groups: Sequence[str],
+    ratios: Mapping[str, float] | None,
+    fold: str | None = None,
 ) -> tuple[list[str], str]:
     """Return the side of each record, and the rule in words; a given side wins."""
-    sides, rule = splits.assign(set(groups), ratios=ratios)
+    sides, rule = splits.assign(set(groups), ratios=ratios, fold=fold)
     given = sum(record.split is not None for record in records)
+    if given and fold:
+        raise UsageError(
+            f"the source gives its own side for {given} of {len(records)} records, so there are no"
+            " folds of it; leave out --fold"
+        )
     if given == len(records):
         rule = "as the source gives it"
     elif given:

@@ -16,7 +16,7 @@ from xlasr.data.corpus import Corpus, Utterance
 from xlasr.data.intake import locate, read_options, read_records
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.show import Display
-from xlasr.data.splits import SPLITS, check_ratios
+from xlasr.data.splits import SPLITS, check_ratios, fold_shift
 from xlasr.data.writing import check_target, staging, write_manifests
 from xlasr.errors import DataError, UsageError
 
@@ -40,6 +40,7 @@ def prepare(
     media: str | Path | None = None,
     group_by: str | None = None,
     ratios: Mapping[str, float] | None = None,
+    fold: str | None = None,
     licence: str | None = None,
     copy_audio: bool = True,
     overwrite: bool = False,
@@ -67,6 +68,7 @@ def prepare(
         group_by: What must not be split: "speaker", "folder", "recording" or a column of a table;
             None decides (``arrange.choose_groups``).
         ratios: Share of train, dev and test; None is ``splits.DEFAULT_RATIOS``.
+        fold: "K/N": other groups are the test side (``splits.fold_shift``); None is 1/N.
         licence: Licence of the material, for the card.
         copy_audio: Write 16 kHz mono copies; otherwise refer to the source files.
         overwrite: Replace a corpus that is there.
@@ -75,13 +77,14 @@ def prepare(
         progress: Show a bar and a summary on standard error; without it one log line is left.
 
     Raises:
-        UsageError: Unknown source, reader or language, bad ratios, or ``out`` is taken.
+        UsageError: Unknown source, reader or language, bad ratios or fold, or ``out`` is taken.
         DataError: The source cannot be fetched or read, or no utterance is usable.
     """
     out = Path(out).absolute()
     display = Display(quiet=not progress)
     check_target(out, overwrite=overwrite)
     check_ratios(ratios)
+    fold_shift(fold, ratios)
     with scratch() as unpacked:
         where = locate(source, language, reader, licence, display, unpacked)
         if out == where.root or where.root.is_relative_to(out):
@@ -127,7 +130,7 @@ def prepare(
                 attribution=where.attribution,
                 audio="16 kHz 16-bit mono copies" if copies else "references to the source files",
             )
-            arranged = arrange(clips, where.folder, group_by, where.group_rule, ratios)
+            arranged = arrange(clips, where.folder, group_by, where.group_rule, ratios, fold)
             _write(folder, clips, arranged, card, quarantine)
     corpus = Corpus.open(out)
     display.card(corpus.card, str(out))

@@ -16,7 +16,7 @@ from xlasr.data.clips import Clip, make_clips
 from xlasr.data.intake import locate, read_options, read_records
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.show import Display
-from xlasr.data.splits import SPLITS, check_ratios
+from xlasr.data.splits import SPLITS, check_ratios, fold_shift
 from xlasr.data.text import character_counts, normalise
 from xlasr.errors import DataError
 
@@ -63,6 +63,7 @@ def preview(
     reader: str | None = None,
     group_by: str | None = None,
     ratios: Mapping[str, float] | None = None,
+    fold: str | None = None,
     copy_audio: bool = True,
     limits: Limits = DEFAULT_LIMITS,
     workers: int = 2,
@@ -77,6 +78,7 @@ def preview(
         reader: Layout.
         group_by: What must not be split.
         ratios: Share of train, dev and test.
+        fold: Which turn of the split.
         copy_audio: Whether copies would be written.
         limits: Bounds for one file.
         workers: Decoding threads.
@@ -90,6 +92,7 @@ def preview(
     """
     display = Display(quiet=not progress)
     check_ratios(ratios)
+    fold_shift(fold, ratios)
     with scratch() as unpacked:
         where = locate(source, language, reader, None, display, unpacked)
         quarantine = Quarantine()
@@ -106,7 +109,7 @@ def preview(
                 dry=copy_audio,
             )
     arranged = (
-        arrange(clips, where.folder, group_by, where.group_rule, ratios)
+        arrange(clips, where.folder, group_by, where.group_rule, ratios, fold)
         if clips
         else Arrangement([], [], [], "none", "none", {}, [])
     )

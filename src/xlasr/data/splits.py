@@ -47,18 +47,49 @@ def check_ratios(ratios: Mapping[str, float] | None) -> dict[str, float]:
     return {side: value / total for side, value in values.items()}
 
 
-def side_of(group_key: str, *, ratios: Mapping[str, float] | None = None) -> str:
+def fold_shift(fold: str | None, ratios: Mapping[str, float] | None = None) -> float:
+    """Return how far a fold turns the positions, in [0, 1).
+
+    Fold K/N moves every group by (K - 1) / N around the circle of positions, so that each of the N
+    corpora is tested on other groups; 1/N is the split without folds. A claim that rests on one
+    small test side is repeated over the folds.
+
+    Args:
+        fold: "K/N"; None is no turn.
+        ratios: As for ``side_of``.
+
+    Raises:
+        UsageError: It is not K/N, or test sides of N folds would overlap.
+    """
+    if fold is None:
+        return 0.0
+    left, _, right = fold.partition("/")
+    if not (left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right)):
+        raise UsageError(f"a fold is K/N with K from 1 to N, such as 2/4; found {fold!r}")
+    share, folds = check_ratios(ratios)["test"], int(right)
+    if share * folds > 1:
+        raise UsageError(
+            f"{folds} folds need a test share of at most {1 / folds:.3g}, and it is {share:.3g}: "
+            f"their test sides would overlap; at most {int(1 / share)} folds"
+        )
+    return (int(left) - 1) / folds
+
+
+def side_of(
+    group_key: str, *, ratios: Mapping[str, float] | None = None, fold: str | None = None
+) -> str:
     """Return the side of a group: "train", "dev" or "test".
 
     Args:
         group_key: The group's name, the same in every language.
         ratios: Share of each side; scaled to add up to 1. Default ``DEFAULT_RATIOS``.
+        fold: As for ``fold_shift``.
 
     Raises:
-        UsageError: The ratios do not work.
+        UsageError: The ratios or the fold do not work.
     """
     shares = check_ratios(ratios)
-    at = position(group_key)
+    at = (position(group_key) + fold_shift(fold, shares)) % 1.0
     if at < shares["test"]:
         return "test"
     if at < shares["test"] + shares["dev"]:
@@ -67,7 +98,10 @@ def side_of(group_key: str, *, ratios: Mapping[str, float] | None = None) -> str
 
 
 def assign(
-    groups: Collection[str], *, ratios: Mapping[str, float] | None = None
+    groups: Collection[str],
+    *,
+    ratios: Mapping[str, float] | None = None,
+    fold: str | None = None,
 ) -> tuple[dict[str, str], str]:
     """Return the side of each group, and the rule used in plain words.
 
@@ -76,15 +110,17 @@ def assign(
     the lowest to test, the next to dev. With two groups there is no dev, with one only train.
     """
     shares = check_ratios(ratios)
-    sides = {group: side_of(group, ratios=shares) for group in groups}
+    sides = {group: side_of(group, ratios=shares, fold=fold) for group in groups}
     wanted = [side for side in SPLITS if shares[side] > 0]
     rule = f"sha256 of the group ({SALT}): " + ", ".join(
         f"{side} {shares[side]:.3g}" for side in SPLITS
     )
+    rule += f"; fold {fold}" if fold else ""
     missing = [side for side in wanted if side not in sides.values()]
     if not missing:
         return sides, rule
-    ranked = sorted(sides, key=lambda group: (position(group), group))
+    shift = fold_shift(fold, shares)
+    ranked = sorted(sides, key=lambda group: ((position(group) + shift) % 1.0, group))
     held_out = [side for side in ("test", "dev") if side in wanted]
     counts = {side: max(1, round(shares[side] * len(ranked))) for side in held_out}
     while sum(counts.values()) >= max(1, len(ranked)):  # train gets at least one
