@@ -433,3 +433,17 @@ def test_help_of_every_command(xlasr: Command, name: str) -> None:
 def test_no_command_shows_the_help(xlasr: Command) -> None:
     result = xlasr("")
     assert result.returncode == 2 and "--debug for a traceback" in result.stdout
+
+
+def test_waiting_threads_sleep_unless_somebody_says_otherwise() -> None:
+    code = (
+        "import os, sys\nsys.argv = ['xlasr', 'bases']\nfrom xlasr.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        plain = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=plain | given, capture_output=True, text=True
+        )
+        assert done.stdout.splitlines()[-1] == expected

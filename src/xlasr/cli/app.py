@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Any
@@ -54,6 +55,9 @@ for _command in (
 
 def main() -> None:
     """Entry point: errors become one clear message; ``--debug`` shows the traceback too."""
+    # Read when torch loads: threads that wait should sleep. Spinning, the default, makes two
+    # threads three times as slow as one where other work holds a core (docs/RESULTS.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
