@@ -153,6 +153,8 @@ def main() -> None:
     parser.add_argument("--side", choices=list(CELLS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    if given.updates < 11:
+        parser.error("--updates of at least 11: xlasr writes a row of metrics every ten updates")
     if given.side:
         row = xlasr_side(given.corpus, CELLS[given.side], given)
         given.out.open("a", encoding="utf-8").write(json.dumps(row) + "\n")

@@ -16,6 +16,7 @@ from xlasr import api
 from xlasr.data.batches import Batch
 from xlasr.errors import ConfigError, UsageError
 from xlasr.models.hub import find_base
+from xlasr.models.run import load_model
 from xlasr.training import engine
 from xlasr.training.engine import Trainer
 from xlasr.training.metrics import Metrics
@@ -237,7 +238,7 @@ def test_lora_is_merged_into_what_comes_out(
     assert (run.folder / "model/adapter/adapter_model.safetensors").exists()
     clips = [small.tones("abc"), small.tones("fad")]
     with torch.inference_mode():
-        models = (run.model, last["model"], api.load_model(run.folder / "model"))
+        models = (run.model, last["model"], load_model(run.folder / "model"))
         logits = []
         for model in models:
             features = model.features(clips)
