@@ -25,6 +25,9 @@ HERE = Path(__file__).parent
 SKIP = 10
 """Updates of xlasr before its clock starts (first contact with every shape)."""
 
+BATCH_S = 120.0
+"""Padded seconds in a batch of xlasr: eight clips at the usual context, four at 30 s."""
+
 CELLS: dict[str, dict[str, Any]] = {
     # name: peer's arguments, xlasr's recipe and settings
     "full": {
@@ -66,7 +69,7 @@ def xlasr_side(corpus: Path, cell: dict[str, Any], given: argparse.Namespace) ->
         "adapt.augment.speed=[1.0]",
         "adapt.augment.spec=null",
         "adapt.objectives.0.label_smoothing=0.0",
-        "adapt.batch_s=100000",
+        f"adapt.batch_s={BATCH_S}",
         f"adapt.batch_clips={given.batch}",
         f"adapt.optim.lr={given.lr}",
         "adapt.optim.head_lr=null",
