@@ -9,7 +9,7 @@ from rich.console import Console
 SOURCE = "fillets-cs"
 RECIPE = "ctc"
 SHORTER = ("adapt.batch_s=15", "adapt.stop.updates=2000", "adapt.evaluate.every=400")
-"""The recipe's 3,000 updates of 30 s in a third of the time: two cores take about ten minutes.
+"""The recipe's 3,000 updates of 30 s in half of the time: 12 minutes on two cores.
 
 Small batches, because CTC leaves its all-blank plateau after a number of updates, not of hours:
 with 1,200 updates of 30 s it stayed there for 480 of them and ended at 34.7 % CER on dev.
@@ -34,7 +34,7 @@ def run_demo(folder: Path) -> None:
     console.print(
         "[bold]xlasr demo[/bold]: Whisper tiny.en has never heard Czech. It gets 65 minutes of "
         "it (real actors, free licence), and then transcribes scenes it was not trained on.\n"
-        "On two cores this takes 15 to 20 minutes after the downloads (about 220 MB). Expect a "
+        "On two cores this takes about 16 minutes after the downloads (about 220 MB). Expect a "
         "character error rate of about 20 %, down from about 88 % for the unadapted base; the "
         "full recipe trains 2.5 times as long, and more text of the language helps further "
         "(docs/RESULTS.md).\n",

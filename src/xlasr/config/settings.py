@@ -148,7 +148,7 @@ class OptimSettings(Settings):
 
 
 class StopSettings(Settings):
-    """The budget, in updates or audio: never in minutes, so that a run can be repeated."""
+    """The budget, in updates or epochs: never in minutes, so that a run can be repeated."""
 
     updates: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
