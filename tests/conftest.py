@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 from xlasr.errors import XlasrError
 
+# Tiny models gain nothing from threads, and threads that spin beside other work cost minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def fetched(fetch: Callable[[], Path]) -> Path:
     """Return what ``fetch`` gives, or skip (fail in CI) with its own message."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -138,6 +140,24 @@ def test_a_name_that_stands_twice(tmp_path: Path) -> None:
     path = tarred(tmp_path / "a.tar", [("a", b"1"), ("./a", b"2")])
     with pytest.raises(DataError, match="stands twice"):
         unpack(path, tmp_path / "to")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_no_damaged_byte_hides_a_member(tmp_path: Path, name: str) -> None:
+    """A wrong length in a zip's directory, a wrong stream that ends early."""
+    whole = MAKERS[name](tmp_path / name, [("x/a", b"A" * 50), ("x/b", b"B" * 50)]).read_bytes()
+    refused = 0
+    for at, value in itertools.product(range(len(whole)), (0, 1, 0x10, 0xFF)):
+        damaged = bytearray(whole)
+        damaged[at] = value
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            unpack(tmp_path / name, tmp_path / "to")
+            assert len([p for p in (tmp_path / "to").rglob("*") if p.is_file()]) == 2, (at, value)
+        except DataError:
+            refused += 1
+        shutil.rmtree(tmp_path / "to", ignore_errors=True)
+    assert refused > len(whole)
 
 
 @settings(max_examples=50, deadline=None)

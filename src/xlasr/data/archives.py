@@ -14,6 +14,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import uuid
 import zipfile
@@ -183,13 +184,23 @@ def _inside(path: Path, name: str) -> PurePosixPath:
     return plain
 
 
+_ZIP_END = struct.Struct("<4s4H2LH")
+"""End of central directory (APPNOTE 4.3.16); 0xFFFF members are counted elsewhere (zip64)."""
+
+
 def _members(path: Path, stack: ExitStack) -> Iterator[tuple[str, IO[bytes] | None]]:
     """Yield (name, content) of each member; no content for a folder."""
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
+            _check_count(path, archive)
             for info in archive.infolist():
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if info.is_dir():
+                    if info.file_size:
+                        raise DataError(
+                            f"{path}: damaged: {info.filename!r} is a folder and has content. Copy "
+                            "it again."
+                        )
                     yield info.filename.rstrip("/") or "/", None
                 elif kind not in (0, stat.S_IFREG):
                     raise _refused(path, info.filename)
@@ -215,6 +226,20 @@ def _members(path: Path, stack: ExitStack) -> Iterator[tuple[str, IO[bytes] | No
                 f"{path}: damaged or truncated: after its last readable member there is no end"
                 " mark. Copy it again."
             )
+        while raw.read(_LARGEST_HEADER):
+            pass  # a compressed file has its checksum at its end
+
+
+def _check_count(path: Path, archive: zipfile.ZipFile) -> None:
+    """Zipfile takes what it finds in the directory; a damaged length there hides members."""
+    with path.open("rb") as file:
+        file.seek(-_ZIP_END.size - len(archive.comment), io.SEEK_END)
+        mark, *_, count, _, _, _ = _ZIP_END.unpack(file.read(_ZIP_END.size))
+    if mark != b"PK\5\6" or count not in (0xFFFF, len(archive.infolist()) & 0xFFFF):
+        raise DataError(
+            f"{path}: damaged: it says that it has {count} members, and {len(archive.infolist())} "
+            "can be found. Copy it again."
+        )
 
 
 def _refused(path: Path, name: str) -> DataError:
