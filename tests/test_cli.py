@@ -20,12 +20,15 @@ from typing import Any
 import pytest
 import torch
 import typer
+from safetensors.torch import load_file
 from tests.training import small
 
 from xlasr import api, cli, runs
-from xlasr.config import dump_recipe, load_recipe
+from xlasr.cli.options import decode_settings
+from xlasr.config import DecodeSettings, dump_recipe, load_recipe
 from xlasr.data.annotations import FORMATS, TimedText
 from xlasr.data.audio import decode, write_wav
+from xlasr.errors import AudioError
 from xlasr.training.engine import Trainer
 
 CS = "new --language cs"
@@ -67,6 +70,12 @@ evaluate ctc-run --split tst -> unknown split of tones 'tst'. Did you mean 'test
 evaluate ctc-run --beam 0 -> '--beam' | greater than or equal to 1
 evaluate ctc-run --lm-order 2 --lm-text no.txt -> cannot read no.txt as UTF-8 text
 evaluate ctc-run --lm-text ctc.yaml -> there is none; add --lm-order
+evaluate ctc-run --length-bonus 1 -> --length-bonus is for a beam and this is greedy; add --beam
+evaluate seq2seq-run --beam 2 --length-bonus 1 -> length_bonus is for ctc runs
+transcribe ctc-run mixed/good.wav --aligner ctc-run -> an aligner is for the times | --words
+transcribe ctc-run mixed/good.wav --max-hours 0 -> '--max-hours'
+transcribe seq2seq-run mixed/good.wav --words -> a seq2seq model has no | --words --aligner RUN
+transcribe seq2seq-run mixed/good.wav --words --aligner seq2seq-run --out new -> Give a CTC run
 transcribe ctc-run mixed/good.wav --format srtt -> output format 'srtt'. Did you mean 'srt'
 transcribe ctc-run mixed/page.wav broken/page.wav --out new -> broken/page.wav would both be written
 transcribe ctc-run mixed/good.wav mixed/old.wav --format eaf -> one stream of eaf | --out FOLDER
@@ -84,16 +93,15 @@ FAILURES = """
 prepare empty CS -> /empty: no audio file in it | .wav
 prepare mixed/good.wav CS -> good.wav: not a table | not a folder
 prepare tables CS -> one .csv or .tsv is expected there; found: foreign.csv
-prepare tables/old.csv CS -> old.csv: line 3: 'utf-8' codec can't decode | --encoding cp1252
 prepare tables/semicolons.csv CS --delimiter , -> Columns found: 'audio;text' | --delimiter ';'
 prepare tables/hashes.csv CS -> 'audio#text' | --delimiter CHARACTER
-prepare tables/quote.csv CS -> quote.csv: after line 1 | Double it
 prepare tables/foreign.csv CS -> 'foo', 'bar' | --column audio=NAME --column text=NAME
 prepare tables/foreign.csv CS --column audio=fo -> no column 'fo'. Did you mean 'foo'
 adapt missing NEW -> /missing: not a corpus | xlasr prepare SOURCE
 adapt ctc.yaml NEW -> ctc.yaml: not a corpus, it has no card.json
 adapt edited NEW -> /train.jsonl: was changed | Prepare the corpus again
 adapt tones NEW --base tones -> tones has no config.json | save_pretrained
+adapt tones NEW --base pickled -> only pytorch_model.bin | a pickle | --base pickled --convert-bin
 adapt tones NEW --out ctc-run -> ctc-run holds a run already | --resume ctc-run
 adapt tones NEW --out whisper -> whisper is not empty and no run; give another --out
 adapt tones NEW --out ctc.yaml -> ctc.yaml is a file; give another --out
@@ -135,7 +143,7 @@ def write_sources(home: Path) -> None:
         "semicolons": "audio;text\na.wav;abc\n",
         "hashes": "audio#text\na.wav#abc\n",
         "foreign": "foo,bar\na.wav,abc\n",
-        "quote": 'audio,text\na.wav,"abc"d"\n',
+        "quote": 'audio,text\na.wav,"abc"d"\nb.wav,fed\n',
     }.items():
         (home / f"tables/{name}.csv").write_text(text, encoding="cp1250")
     for name, text in {"good": "abc", "better": "fed", "old": "žluť"}.items():
@@ -167,6 +175,10 @@ def write_runs(home: Path) -> None:
     """Bases, recipes and finished runs, an unfinished one, and damaged ones."""
     small.write_whisper(home / "whisper")
     small.write_wav2vec2(home / "wav2vec2")
+    small.write_wav2vec2(home / "pickled")
+    weights = load_file(home / "pickled/model.safetensors")
+    torch.save(weights, home / "pickled/pytorch_model.bin")
+    (home / "pickled/model.safetensors").unlink()
     for family in ("ctc", "seq2seq"):
         stage = small.stage(family, stop={"updates": 2}, evaluate={"every": 2})
         plan, base = small.recipe(family, stage), str(home / "whisper")
@@ -251,6 +263,8 @@ def test_bad_input(xlasr: Command, home: Path, line: str, code: int, told: list[
                       "old bad encoding HOME/mixed/old.txt: 'utf-8' codec can't decode"]),
         ("tables/missing.csv", 1, ["gone.wav missing audio missing.csv line 3: no file"]),
         ("tables/twice.csv", 1, ["x duplicate id twice.csv line 2 and twice.csv line 3"]),
+        ("tables/old.csv", 1, ["old.csv line 3 bad encoding old.csv line 3: 'utf-8' codec can't"]),
+        ("tables/quote.csv", 1, ["quote.csv line 2 bad row quote.csv line 2: ',' expected after"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
@@ -260,7 +274,8 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
     assert_told(result, 0, *(words.replace("HOME", str(home)) for words in told))
     assert f" {len(told)} records cannot be used" in result.stderr
     saved = (tmp_path / "corpus/quarantine.jsonl").read_text("utf-8").splitlines()
-    assert {json.loads(line)["record"] for line in saved} == {words.split()[0] for words in told}
+    records = {json.loads(line)["record"].split()[0] for line in saved}
+    assert records == {words.split()[0] for words in told}
     assert len(list((tmp_path / "corpus/audio").iterdir())) == kept
 
 
@@ -294,10 +309,12 @@ def test_transcripts_in_every_format(
 ) -> None:
     # nobody takes tones for speech: what is heard is given, and how it is written is looked at
     heard = TimedText(0.1, 0.3, "áb & <c>", confidence=0.25)
-    monkeypatch.setattr("xlasr.api.opened.transcribe_file", lambda *_: iter([heard]))
+    monkeypatch.setattr("xlasr.api.opened.transcribe_file", lambda *_, **__: iter([heard]))
     files = ["tones-audio/tones-dev-0.wav", "tones-audio/tones-dev-2.wav"]
     result = xlasr(f"transcribe ctc-run {' '.join(files)} --format {format} --out {tmp_path}")
     assert result.returncode == 0, result
+    told = f"{format} has no place for: confidence (2 utterances)"
+    assert (told in result.stderr) == (format in ("srt", "vtt"))
     written = sorted(tmp_path.iterdir())
     assert [p.stem for p in written] == ["tones-dev-0", "tones-dev-2"]
     text = written[0].read_text("utf-8")
@@ -313,6 +330,109 @@ def test_transcripts_in_every_format(
         together = xlasr(f"transcribe ctc-run {' '.join(files)} --format {format}").stdout
         assert together.count("áb") == 2
         assert together.count("start_s") == (format == "csv")  # one table
+
+
+def test_what_was_heard_before_a_recording_fails_is_written(
+    xlasr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(model: Any, path: Path, *_: Any, **__: Any) -> Iterator[TimedText]:
+        if path.stem == "tones-dev-0":
+            yield TimedText(0.1, 0.3, "áb")
+            yield TimedText(1.1, 1.3, "cd")
+        raise AudioError(f"{path}: damaged")
+
+    monkeypatch.setattr("xlasr.api.opened.transcribe_file", failing)
+    files = "tones-audio/tones-dev-0.wav tones-audio/tones-dev-2.wav"
+    for format in ("txt", "textgrid"):
+        result = xlasr(f"transcribe ctc-run {files} --format {format} --out {tmp_path}")
+        assert_told(
+            result,
+            1,
+            "error: tones-audio/tones-dev-0.wav: damaged",
+            "1 of 2 recordings were not transcribed: tones-audio/tones-dev-2.wav",
+            "only in part, and what there is was written: tones-audio/tones-dev-0.wav (until 1.3",
+        )
+    assert [p.name for p in sorted(tmp_path.iterdir())] == [
+        "tones-dev-0.TextGrid",
+        "tones-dev-0.txt",
+    ]
+    assert (tmp_path / "tones-dev-0.txt").read_text("utf-8") == "áb\ncd\n"
+
+
+def test_an_aligner_gives_the_words_of_another_family_their_times(
+    xlasr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Whisper would write is given; its words are found by a real CTC run."""
+    samples = small.tones("abc fed")
+
+    def told(model: Any, path: Path, *_: Any, words: Any, **__: Any) -> Iterator[TimedText]:
+        assert model.family == "seq2seq"
+        yield TimedText(0, len(samples) / 16_000, "Abc fed! 7", words(samples, "Abc fed! 7"))
+
+    monkeypatch.setattr("xlasr.api.opened.transcribe_file", told)
+    call = "transcribe seq2seq-run tones-audio/tones-dev-0.wav --format json --words"
+    result = xlasr(f"{call} --aligner ctc-run")
+    assert result.returncode == 0, result
+    assert "tones-dev-0.wav: 1 of 3 words have no times" in result.stderr
+    words = json.loads(result.stdout)["segments"][0]["words"]
+    assert [w["word"] for w in words] == ["Abc", "fed!"]
+    assert 0 <= words[0]["start"] < words[0]["end"] <= words[1]["start"] < words[1]["end"]
+    assert all(0 < w["confidence"] <= 1 for w in words)
+    plain = xlasr(f"{call.replace('json', 'txt')} --aligner ctc-run")
+    assert "txt has no place for: words (1 utterances)" in plain.stderr
+
+
+def test_longer_recordings_than_allowed(xlasr: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    said(folder, "short", "abc")
+    write_wav(folder / "long.wav", small.tones("abc" * 50, letter_s=0.3))
+    (folder / "long.txt").write_text("abc")
+    told = "allowed are 36 s"
+    assert_told(xlasr(f"transcribe ctc-run {folder}/long.wav --max-hours 0.01"), 1, told)
+    for more in ("", "--preview"):
+        result = xlasr(f"prepare {folder} {tmp_path}/c --language cs --max-hours 0.01 {more}")
+        assert told in result.stderr + result.stdout
+        assert result.returncode == 0
+
+
+def test_a_length_bonus_gives_more_letters(xlasr: Command, tmp_path: Path) -> None:
+    run = shutil.copytree("ctc-run", tmp_path / "run", symlinks=True)
+    letters = []
+    for name, bonus in (("few", -2.5), ("many", 2.5)):
+        line = f"evaluate {run} --no-base --beam 4 --length-bonus {bonus} --name {name}"
+        assert xlasr(line).returncode == 0
+        rows = (run / f"evaluations/{name}.tsv").read_text("utf-8").splitlines()[1:]
+        letters.append(sum(len(row.split("\t")[2]) for row in rows))
+        found = json.loads((run / f"evaluations/{name}.json").read_text("utf-8"))
+        assert found["decode"]["length_bonus"] == bonus
+    assert letters[0] < letters[1]
+
+
+def test_without_a_language_model_nothing_makes_up_for_it() -> None:
+    tuned = DecodeSettings(beam=8, lm_order=5, lm_weight=0.6, length_bonus=1.0)
+    assert decode_settings(tuned, None, None, None, None, None) == tuned
+    assert decode_settings(tuned, None, 0, None, None, None).length_bonus == 0
+    assert decode_settings(tuned, None, 0, None, None, 0.5).length_bonus == 0.5
+
+
+def test_a_base_of_pickled_weights_that_is_trusted(xlasr: Command, tmp_path: Path) -> None:
+    line = f"adapt tones NEW --base pickled --out {tmp_path / 'run'}"
+    assert_told(xlasr(line), 1, "--convert-bin")
+    assert xlasr(f"{line} --convert-bin").returncode == 0
+    facts = runs.read(tmp_path / "run")
+    assert facts["base"]["name"] == str(Path("pickled").absolute())
+    # its base is found again, for the comparison and to go on
+    assert xlasr(f"adapt --resume {tmp_path / 'run'}").returncode == 0
+    assert xlasr(f"evaluate {tmp_path / 'run'}").returncode == 0
+
+
+def test_what_there_is_and_what_it_costs(xlasr: Command) -> None:
+    assert "whisper-tiny.en en 37.8 M 76 MB MIT (OpenAI)" in xlasr("bases").stdout
+    told = xlasr("recipes").stdout
+    for name in ("ctc", "whisper-full", "whisper-lora", "whisper-synthetic"):
+        recipe = load_recipe(name)
+        assert f" {name} {recipe.family} " in told
+        assert recipe.cost and recipe.cost in told and recipe.description in told
 
 
 def test_run_in_use_by_another_process(xlasr: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def test_every_recipe_that_comes_along_loads(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert recipe.description
+    assert re.fullmatch(r"\d+ CPU-minutes, \d\.\d GB \(on 65 min of Czech, .*\)", recipe.cost)
     assert recipe_files()[name].parent == ROOT / "recipes"
     assert parse_recipe(yaml.safe_load(dump_recipe(recipe)), "again") == recipe
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.training import small
 from typer.testing import CliRunner
 
 from xlasr import api
 from xlasr.cli import app
+from xlasr.config import DecodeSettings
 from xlasr.data import Card, Corpus
 from xlasr.data.audio import write_wav
 from xlasr.data.writing import write_corpus
-from xlasr.errors import UnknownName
+from xlasr.errors import UnknownName, UsageError
 from xlasr.reporting import evaluate as evaluating
-from xlasr.reporting.evaluation import Evaluation, Kept
-from xlasr.scoring import paired, score
+from xlasr.reporting.compare import compare
+from xlasr.reporting.evaluation import Evaluation
+from xlasr.reporting.terminal import show_evaluation
+from xlasr.scoring import Score, rate_interval
+from xlasr.scoring.confidence import ONE_VOICE
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +119,9 @@ def test_what_should_be_kept_has_a_verdict(result: Evaluation) -> None:
     (kept,) = result.also
     assert kept.base is not None and kept.paired is not None
     assert len(kept.adapted.utterances) == 5
-    right = {str(i): "abcd" for i in range(12)}
-    wrong = dict.fromkeys(right, "abxx")
-    good, bad = score(right, right), score(right, wrong)
-    found = {
-        name: Kept("c", "cs", "test", after, before, paired(before, after)).verdict
-        for name, before, after in (("worse", good, bad), ("better", bad, good), ("kept", bad, bad))
-    }
-    assert found == {name: name for name in found}
-    assert Kept("c", "cs", "test", good, None, None).verdict == "not known"
+    assert kept.change is not None
+    assert kept.change.value == pytest.approx(kept.paired.difference)
+    assert kept.verdict != "not known"
 
 
 def test_everything_is_in_the_files(result: Evaluation, run: api.Run) -> None:
@@ -133,7 +134,8 @@ def test_everything_is_in_the_files(result: Evaluation, run: api.Run) -> None:
     assert facts["speed"]["audio_s"] == pytest.approx(seconds, abs=0.1)
     assert "model-index" in (run.folder / "README.md").read_text("utf-8")
     page = (run.folder / "report.html").read_text("utf-8")
-    for words in ("By training count: rare is below 5", "By speaker", "opus:6 is", "other (cs)"):
+    for words in ("By training count: rare is below 5", "By speaker", "opus:6 is", "other (cs)",
+                  "Commonest substitutions"):  # fmt: skip
         assert words in page
 
 
@@ -144,7 +146,8 @@ def test_the_command_shows_it_and_names_a_wrong_condition(run: api.Run, tmp_path
     shown = CliRunner().invoke(app, [*line, "--rare-below", "2"], catch_exceptions=False).output
     assert "rare is below 2" in shown and "terms" in shown and "real-time factor" in shown
     rows = [row.split() for row in shown.splitlines()]
-    assert any(row[:1] == ["gsm"] and row.count("%") == 4 for row in rows)
+    assert any(row[:1] == ["gsm"] and row.count("%") == 4 and "to" in row for row in rows)
+    assert "commonest substitutions" in shown
     with pytest.raises(UnknownName, match="unknown condition 'gms'"):
         api.evaluate(run, conditions=["gms"])
 
@@ -168,3 +171,203 @@ def test_a_clip_of_silence_has_no_ratio_that_breaks_anything(run: api.Run, tmp_p
     made = write_corpus(tmp_path / "c", {"train": [], "dev": [], "test": [silent]}, card)
     found = api.evaluate(run, made.path, conditions=["noise:10", "gsm"])
     assert len(found.parts["signal-to-noise ratio, estimated"]) == 1
+
+
+@pytest.fixture
+def fresh(run: api.Run, result: Evaluation, tmp_path: Path) -> api.Run:
+    """A copy of the run with its main evaluation."""
+    shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+    shutil.copytree(run.folder, tmp_path / "copy", symlinks=True)
+    for path in (tmp_path / "copy" / "evaluations").iterdir():
+        path.unlink()
+    api.evaluate(tmp_path / "copy")
+    return api.open_run(tmp_path / "copy")
+
+
+def held(run: api.Run) -> dict[str, bytes]:
+    """What the main evaluation has written."""
+    names = ("report.html", "evaluations/test.json", "evaluations/test.tsv")
+    return {name: (run.folder / name).read_bytes() for name in names}
+
+
+def test_no_evaluation_takes_the_place_of_another(
+    fresh: api.Run, corpus: Corpus, tmp_path: Path
+) -> None:
+    before = held(fresh)
+    beam = api.evaluate(fresh, decode=DecodeSettings(beam=2))
+    other = small.write_speech(tmp_path / "my other", test=["ba ba", "ab cab", "cab", "ab", "ba a"])
+    elsewhere = api.evaluate(fresh, other.path, decode=DecodeSettings(beam=3, length_bonus=1.5))
+    again = api.evaluate(fresh, corpus.path)  # its own corpus, named
+    assert (beam.name, again.name) == ("test-beam2", "test")
+    assert elsewhere.name == "test-my-other-beam3-length-bonus1.5"
+    evaluations = fresh.folder / "evaluations"
+    assert again.report == fresh.folder / "report.html"
+    assert beam.report == evaluations / "test-beam2.html" and beam.report.exists()
+    assert json.loads((evaluations / "test-beam2.json").read_text("utf-8"))["decode"]["beam"] == 2
+    speed = json.loads(before["evaluations/test.json"])["speed"]
+    after = held(fresh)
+    again_facts = json.loads(after["evaluations/test.json"])
+    assert {**again_facts, "speed": speed} == json.loads(before["evaluations/test.json"])
+    assert after["evaluations/test.tsv"] == before["evaluations/test.tsv"]
+    assert after["report.html"] == before["report.html"]
+    card = (fresh.folder / "README.md").read_text("utf-8")
+    assert card.index("| corpus | test | greedy | this one") < card.index("| test | beam 2 |")
+    found = compare([fresh.folder, f"{fresh.folder}:test-beam2"])
+    assert [r.row.score for r in found.results] == [again.adapted, beam.adapted]
+
+
+def test_a_name_belongs_to_one_configuration(fresh: api.Run) -> None:
+    wide = DecodeSettings(beam=2)
+    assert api.evaluate(fresh, name="mine", decode=wide).name == "mine"
+    path = fresh.folder / "evaluations" / "mine.json"
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"mine.json holds another evaluation .*'beam': 2"):
+        api.evaluate(fresh, name="mine", decode=DecodeSettings(beam=3))
+    assert path.read_bytes() == before
+    api.evaluate(fresh, name="mine", decode=wide)  # the same may be written again
+    main = held(fresh)
+    with pytest.raises(UsageError, match="without --name it is called test-beam2"):
+        api.evaluate(fresh, name="test", decode=wide)
+    assert held(fresh) == main
+    for wrong in ("a/b", "../x", "a b", "run:mine", ".hidden"):
+        with pytest.raises(UsageError, match="no name of a file"):
+            api.evaluate(fresh, name=wrong)
+    line = ["evaluate", str(fresh.folder), "--name", "told", "--beam", "2"]
+    shown = CliRunner().invoke(app, [*line, "--lines", "0"], catch_exceptions=False).output
+    assert "told.html" in shown and (fresh.folder / "evaluations" / "told.json").exists()
+
+
+def test_what_is_written_again_with_less_is_said(fresh: api.Run) -> None:
+    api.evaluate(fresh, conditions=["gsm"])
+    out = io.StringIO()
+    api.evaluate(fresh, with_base=False, console=Console(file=out, width=200))
+    assert "note: test.json is written again, without its earlier base, gsm" in out.getvalue()
+    out = io.StringIO()
+    api.evaluate(fresh, console=Console(file=out, width=200))
+    assert "note:" not in out.getvalue()
+
+
+def test_the_licence_of_the_weights_is_remembered(fresh: api.Run) -> None:
+    def written() -> str:
+        return (fresh.folder / "README.md").read_text("utf-8")
+
+    assert "Licence of these weights: not stated" in written()  # that of the tones is unknown
+    api.evaluate(fresh, licence="CC-BY-SA-4.0")
+    assert "license: cc-by-sa-4.0" in written()
+    api.evaluate(fresh)
+    assert "license: cc-by-sa-4.0" in written()
+    api.evaluate(fresh, decode=DecodeSettings(beam=2), licence="MIT")
+    api.evaluate(fresh)
+    assert "license: mit" in written()
+
+
+def test_a_model_no_better_than_its_base_is_told_and_counted(
+    fresh: api.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    itself = {**fresh.facts, "base": {**fresh.facts["base"], "name": str(fresh.folder)}}
+    monkeypatch.setitem(fresh.__dict__, "facts", itself)
+    found = api.evaluate(fresh)
+    assert found.base is not None and found.adapted.cer == found.base.cer
+    assert found.guards == {"worse_than_base": 1}
+    shown = json.loads((fresh.folder / "evaluations" / "test.json").read_text("utf-8"))
+    assert shown["guards"] == {"worse_than_base": 1}
+    row = compare([fresh.folder]).results[0].row
+    assert row.guards["worse_than_base"] == 1
+    assert any("no better than its unadapted base" in n for n in compare([fresh.folder]).notes)
+    assert "worse_than_base" in (fresh.folder / "report.html").read_text("utf-8")
+
+
+def test_one_voice_is_noted_where_its_blocks_have_an_interval(
+    fresh: api.Run, corpus: Corpus, tmp_path: Path
+) -> None:
+    said = [replace(u, speaker="anna", group=f"block{u.id}") for u in corpus.split("test")]
+    card = Card(language="cs", source="tones")
+    alone = write_corpus(tmp_path / "alone", {"train": [], "dev": [], "test": said}, card)
+    found = api.evaluate(fresh, alone.path)
+    assert found.speakers == 1 and len(found.adapted.per_group("cer")[0]) == 4
+    out = io.StringIO()
+    show_evaluation(Console(file=out, width=200), found)
+    assert ONE_VOICE in out.getvalue()
+    assert found.report is not None and ONE_VOICE in found.report.read_text("utf-8")
+    assert ONE_VOICE in compare([f"{fresh.folder}:{found.name}"]).notes[0]
+    several = api.evaluate(fresh)
+    assert several.speakers == 2
+    show_evaluation(Console(file=(out := io.StringIO()), width=200), several)
+    assert ONE_VOICE not in out.getvalue()
+
+
+JAPANESE = ["東京に行きました。", "今日は、良い天気です。", "猫がいる", "そうですね", "東京へ"]
+
+
+@pytest.fixture
+def japanese(corpus: Corpus, tmp_path: Path) -> Corpus:
+    """Tones that are said to be Japanese: what is tested is the scoring."""
+    clips = list(corpus.split("test")) + list(corpus.split("dev"))
+    said = [
+        replace(u, id=f"ja{i}", text=text, group=f"g{i}", language="ja")
+        for i, (u, text) in enumerate(zip(clips, JAPANESE, strict=False))
+    ]
+    card = Card(language="ja", source="tones")
+    return write_corpus(tmp_path / "ja", {"train": [], "dev": [], "test": said}, card)
+
+
+def shown_as(found: Evaluation, **options: int) -> str:
+    out = io.StringIO()
+    show_evaluation(Console(file=out, width=options.get("width", 100)), found, lines=3)
+    return " ".join(out.getvalue().replace("\u00a0", " ").split())
+
+
+def test_japanese_has_its_three_scores_and_no_wer(fresh: api.Run, japanese: Corpus) -> None:
+    found = api.evaluate(fresh, japanese.path, conditions=["noise:60"], also=[japanese.path])
+    assert found.adapted.normaliser == "unspaced" and found.base is not None
+    assert found.base.normaliser == "unspaced" and found.also[0].adapted.normaliser == "unspaced"
+    names = [row.name for row in found.rows]
+    assert names == [
+        "CER, unspaced",
+        "WER, MeCab words",
+        "CER, equal by reading",
+        "CER, as written",
+    ]
+    assert all(row.paired is not None and row.adapted.interval.low >= 0 for row in found.rows)
+    told = shown_as(found)
+    for text in ("normaliser unspaced v1", "MeCab words", "equal by reading", "unidic-lite",
+                 "no spaces between words in this script"):  # fmt: skip
+        assert text in told, text
+    assert "WER, as written" not in told and "channel CER 95 % base CER" in told
+    assert found.report is not None
+    page = found.report.read_text("utf-8")
+    for text in ("CER, unspaced", "WER, MeCab words", "CER, equal by reading", "unidic-lite",
+                 "Case, punctuation and spaces"):  # fmt: skip
+        assert text in page, text
+    assert "Word error rate (WER)" not in page and "<span>WER " not in page
+    written = json.loads((fresh.folder / "evaluations" / f"{found.name}.json").read_text("utf-8"))
+    kept = written["japanese"]["adapted"]["words"]
+    assert Score.from_dict(kept) == found.card.japanese.words  # type: ignore[union-attr]
+    assert written["japanese"]["base"]["readings"]["utterances"]
+    assert "WER over MeCab's words" in (fresh.folder / "README.md").read_text("utf-8")
+    against = compare([f"{fresh.folder}:{found.name}"])
+    assert against.metric == "cer" and list(against.results[0].rates) == ["cer"]
+    more = against.results[0].more
+    words = rate_interval(found.card.japanese.words, "wer")  # type: ignore[union-attr]
+    assert more["WER, MeCab words"].ends == words.ends and "CER, equal by reading" in more
+
+
+def test_without_the_extra_japanese_is_scored_by_characters_and_it_is_said(
+    fresh: api.Run, japanese: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xlasr.scoring import japanese as scorer
+
+    scorer._tagger.cache_clear()
+    scorer.dictionary_name.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "fugashi", None)  # as if not installed
+    try:
+        found = api.evaluate(fresh, japanese.path)
+    finally:
+        monkeypatch.undo()
+        scorer._tagger.cache_clear()
+    assert [row.name for row in found.rows] == ["CER, unspaced", "CER, as written"]
+    assert found.report is not None
+    for told in (shown_as(found), found.report.read_text("utf-8").replace("&#39;", "'")):
+        assert "pip install 'xlasr[japanese]'" in told and "MeCab words" not in told
+    notes = compare([f"{fresh.folder}:{found.name}"]).notes
+    assert any("pip install 'xlasr[japanese]'" in note for note in notes)

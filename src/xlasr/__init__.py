@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xlasr.api import Run, adapt, align, evaluate, export, open_run
-    from xlasr.config import Recipe, load_recipe
+    from xlasr.config import Recipe, load_recipe, recipes
     from xlasr.data import Corpus, prepare
     from xlasr.diagnosis import Diagnosis, check
     from xlasr.errors import XlasrError
     from xlasr.exporters.corpus import export_corpus
+    from xlasr.models.catalogue import bases
     from xlasr.reporting.compare import compare
+    from xlasr.scoring.scorecard import score_files as score
 
 __all__ = [
     "Corpus",
@@ -36,6 +38,7 @@ __all__ = [
     "XlasrError",
     "adapt",
     "align",
+    "bases",
     "check",
     "compare",
     "evaluate",
@@ -44,6 +47,8 @@ __all__ = [
     "load_recipe",
     "open_run",
     "prepare",
+    "recipes",
+    "score",
 ]
 
 _HOME = {
@@ -54,9 +59,13 @@ _HOME = {
     "compare": "xlasr.reporting.compare",
     "Recipe": "xlasr.config",
     "load_recipe": "xlasr.config",
+    "recipes": "xlasr.config",
     "XlasrError": "xlasr.errors",
     "export_corpus": "xlasr.exporters.corpus",
+    "bases": "xlasr.models.catalogue",
+    "score": "xlasr.scoring.scorecard",
 }
+_NAME = {"score": "score_files"}  # `score` is what compares texts; the verb compares files
 
 
 def __getattr__(name: str) -> Any:
@@ -65,7 +74,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'xlasr' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOME.get(name, "xlasr.api")), name)
+    return getattr(import_module(_HOME.get(name, "xlasr.api")), _NAME.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -167,6 +167,7 @@ def brute_force_with_skips(lattice: Lattice, units: list[list[int]]) -> float:
     best = -np.inf
     for kept in itertools.product([False, True], repeat=len(units)):
         cost = sum(float(c) for c, keep in zip(lattice.skip_costs, kept, strict=True) if not keep)
+        cost += lattice.skip_open * sum(not keep for keep, _ in itertools.groupby(kept))
         symbols: list[int] = []
         breaks = [0]
         for unit, keep in zip(units, kept, strict=True):
@@ -209,8 +210,9 @@ def _adjacent(kept: tuple[bool, ...], at: int, units: list[list[int]]) -> bool:
     return False
 
 
+@pytest.mark.parametrize("skip_open", [0.0, 1.5])
 @pytest.mark.parametrize("seed", range(12))
-def test_units_are_left_out_where_that_is_cheaper(seed: int) -> None:
+def test_units_are_left_out_where_that_is_cheaper(seed: int, skip_open: float) -> None:
     rng = np.random.default_rng(seed)
     units = [rng.integers(1, 4, rng.integers(1, 4)).tolist() for _ in range(4)]
     log_probs = random_log_probs(14, 4, seed)
@@ -218,13 +220,14 @@ def test_units_are_left_out_where_that_is_cheaper(seed: int) -> None:
     breaks = np.cumsum([0, *(len(u) for u in units)])
     garbage = np.maximum(log_probs[:, 0], log_probs.max(axis=1) - 1.0)
     costs = rng.uniform(0.5, 4.0, len(units))
-    lattice = Lattice(log_probs, symbols, 0, breaks, garbage, costs)
+    lattice = Lattice(log_probs, symbols, 0, breaks, garbage, costs, skip_open)
     search = Viterbi(lattice)
     search.step = 4
     whole = align_lattice(lattice)
     assert search.path().tolist() == whole.states.tolist()
-    skipped = [i for i in range(4) if whole.starts[breaks[i]] < 0]
-    score = whole.log_prob - costs[skipped].sum()
+    skipped = whole.starts[breaks[:-1]] < 0
+    runs = sum(left_out for left_out, _ in itertools.groupby(skipped))
+    score = whole.log_prob - costs[skipped].sum() - skip_open * runs
     assert score == pytest.approx(brute_force_with_skips(lattice, units))
 
 

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from xlasr.alignment.output import annotated
 from xlasr.alignment.recording import LEFT_OUT, cut_recording, read_transcript, write_recording
-from xlasr.alignment.segment import Aligned, Segmentation
+from xlasr.alignment.segment import Aligned, Matching, Segmentation
 from xlasr.alignment.words import Word
 from xlasr.data.annotations import render
 from xlasr.data.audio import write_wav
 from xlasr.data.corpus import Corpus
-from xlasr.errors import DataError, UnknownName, UsageError
+from xlasr.errors import AudioError, DataError, UnknownName, UsageError
 
 FOUND = Segmentation(
     [
@@ -91,7 +91,7 @@ def test_a_corpus_refers_to_the_recording_and_lists_what_is_left_out(
     path, spoken, spans = long
     written = [*spoken[:7], "nobody says this at all", *spoken[7:]]
     before = path.read_bytes()
-    found = cut_recording(fake_model(), path, "\n".join(written))
+    found = cut_recording(fake_model(), path, "\n".join(written), Matching(unit="line"))
     corpus = write_recording(tmp_path / "corpus", path, found, language="cs", licence="CC0-1.0")
     utterances = {u.text: u for name in corpus.splits for u in corpus.split(name)}
     assert set(utterances) == set(spoken)
@@ -142,8 +142,16 @@ def test_the_command_cuts_and_says_what_it_left_out(
     monkeypatch.setattr("xlasr.api.exporting.open_run", lambda folder: FakeRun())
     path, spoken, _ = long
     text = tmp_path / "t.txt"
-    text.write_text("\n".join([*spoken, "tohle nikdo nezna"]), encoding="utf-8")
-    call = ["align", "run", str(path), str(text)]
+    text.write_text("\n".join([*spoken, "tohle nikdo nezna"]), encoding="utf-16")
+    call = ["align", "run", str(path), str(text), "--encoding", "utf-16"]
+    done = CliRunner().invoke(app, [*call, "--format", "csv", "--max-seconds", "9"])
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert " ".join(row["text"] for row in rows).split() == " ".join(spoken).split()
+    assert 5 < max(float(row["end_s"]) - float(row["start_s"]) for row in rows) <= 9
+    assert "left out: line 61" in done.stderr
+    too_long = CliRunner().invoke(app, [*call, "--format", "csv", "--max-hours", "0.02"])
+    assert "allow more (--max-hours)" in str(too_long.exception)
+    call += ["--unit", "line"]
     done = CliRunner().invoke(app, [*call, "--format", "csv"])
     assert done.exit_code == 0, done.output
     assert len(list(csv.DictReader(done.stdout.splitlines()))) == 60
@@ -176,7 +184,14 @@ def test_api_align_reads_a_path_and_takes_a_string(
     path, spoken, _ = long
     text = tmp_path / "t.txt"
     text.write_text(" ".join(f"{line}." for line in spoken), encoding="utf-8")
-    found = xlasr.align("run", path, text, unit="sentence")
+    found = xlasr.align("run", path, text)
     assert [u.text for u in found.utterances] == [f"{line}." for line in spoken]
-    same = xlasr.align("run", path, "\n".join(spoken))
-    assert np.allclose([u.start_s for u in same.utterances], [u.start_s for u in found.utterances])
+    same = xlasr.align("run", path, "\n".join(spoken), unit="line")
+    starts = [[u.start_s for u in cut.utterances] for cut in (same, found)]
+    assert np.allclose(*starts, atol=0.03)
+    assert (
+        max(u.end_s - u.start_s for u in xlasr.align("run", path, text, longest_s=2).utterances)
+        <= 2
+    )
+    with pytest.raises(AudioError, match="--max-hours"):
+        xlasr.align("run", path, text, max_hours=0.02)

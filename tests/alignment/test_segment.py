@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from tests.alignment.spoken import FakeEncoder, fake_model, say, silence
 from xlasr.alignment.posteriors import posteriors
 from xlasr.alignment.segment import Matching, Segmentation, segment
 from xlasr.alignment.suspects import suspects
-from xlasr.alignment.text import make_unit, split_units
+from xlasr.alignment.text import make_unit
 from xlasr.alignment.words import align
 from xlasr.data.audio import write_wav
 from xlasr.data.corpus import Utterance
 from xlasr.errors import DataError, UsageError
 
+LINES = Matching(unit="line")
 WORDS = "ahoj rybo kde jsi potapec rekni zizka lod plave tady voda more kapitan jed".split()
 
 
@@ -59,7 +61,7 @@ def test_a_recording_is_cut_back_into_its_lines() -> None:
     spoken = lines(30, 0)
     samples, spans = recording(spoken)
     model = fake_model()
-    found = segment(model, blocks(samples), "\n".join(spoken))
+    found = segment(model, blocks(samples), "\n".join(spoken), LINES)
     check_spans(found, spans)
     assert [u.text for u in found.utterances] == spoken
     assert [u.line for u in found.utterances] == list(range(1, 31))
@@ -75,7 +77,7 @@ def test_text_nobody_says_and_sound_without_text_are_left_out_and_listed() -> No
     spoken = lines(20, 1)
     samples, spans = recording(spoken)
     written = spoken[:5] + lines(3, 77) + spoken[5:12] + spoken[14:]
-    found = segment(fake_model(), blocks(samples), "\n".join(written))
+    found = segment(fake_model(), blocks(samples), "\n".join(written), LINES)
     check_spans(found, spans[:12] + spans[14:])
     text = [item for item in found.left_out if item.what == "text"]
     assert [(item.text, item.line) for item in text] == [(written[i], i + 1) for i in (5, 6, 7)]
@@ -92,10 +94,11 @@ def test_a_low_score_is_left_out() -> None:
     samples, _ = recording(spoken)
     written = list(spoken)
     written[3] = written[3][:8].replace(written[3][2], "z") + written[3][8:]
-    all_of_it = segment(fake_model(), blocks(samples), "\n".join(written), Matching(min_score=-9))
+    lenient = replace(LINES, min_score=-9)
+    all_of_it = segment(fake_model(), blocks(samples), "\n".join(written), lenient)
     worse = all_of_it.utterances[3].score
     assert worse < min(u.score for i, u in enumerate(all_of_it.utterances) if i != 3)
-    strict = Matching(min_score=worse + 1e-4)
+    strict = replace(LINES, min_score=worse + 1e-4)
     found = segment(fake_model(), blocks(samples), "\n".join(written), strict)
     assert [u.line for u in found.utterances] == [1, 2, 3, 5, 6]
     assert "score" in next(i for i in found.left_out if i.what == "text").reason
@@ -104,7 +107,7 @@ def test_a_low_score_is_left_out() -> None:
 def test_the_wrong_transcript_and_no_letters_are_errors() -> None:
     samples, _ = recording(lines(5, 3))
     with pytest.raises(DataError, match="nothing of the 2 lines"):
-        segment(fake_model(), blocks(samples), "zuzuzu zezeze zyzyzy\nvuvuvu vyvyvy")
+        segment(fake_model(), blocks(samples), "zuzuzu zezeze zyzyzy\nvuvuvu vyvyvy", LINES)
     with pytest.raises(DataError, match="not one letter"):
         segment(fake_model(), blocks(samples), "123\n???")
     with pytest.raises(DataError, match="too little sound"):
@@ -113,7 +116,7 @@ def test_the_wrong_transcript_and_no_letters_are_errors() -> None:
 
 def test_letters_the_model_does_not_know_are_counted() -> None:
     samples, _ = recording(["ahoj rybo", "kde jsi"])
-    found = segment(fake_model(), blocks(samples), "ahoj x rybo\n???\nkde jxsi\nxx")
+    found = segment(fake_model(), blocks(samples), "ahoj x rybo\n???\nkde jxsi\nxx", LINES)
     assert found.unknown == {"x": 4}
     assert [u.text for u in found.utterances] == ["ahoj x rybo", "kde jxsi"]
     assert [(i.line, i.reason) for i in found.left_out] == [
@@ -164,22 +167,6 @@ def test_windows_give_every_frame_once(seconds: float, size: int) -> None:
     assert np.allclose(heard.log_probs, whole, atol=0.01)
     assert heard.duration_s == len(samples) / 16_000
     assert len(heard.loudness) == -(-len(samples) // 160)
-
-
-def test_units_are_lines_or_sentences() -> None:
-    text = "Ahoj. Kde jsi?  Tady!\n\n   \nTo je 3.5 metru… „Vážně?“ Ano"
-    assert split_units(text) == [(1, "Ahoj. Kde jsi? Tady!"), (4, "To je 3.5 metru… „Vážně?“ Ano")]
-    assert split_units(text, "sentence") == [
-        (1, "Ahoj."),
-        (1, "Kde jsi?"),
-        (1, "Tady!"),
-        (4, "To je 3.5 metru…"),
-        (4, "„Vážně?“"),
-        (4, "Ano"),
-    ]
-    assert split_units("你好。再见！", "sentence") == [(1, "你好。"), (1, "再见！")]
-    with pytest.raises(UsageError, match="line or sentence"):
-        split_units(text, "word")
 
 
 def test_words_keep_their_spelling_and_know_their_letters() -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from xlasr.data import audio
 from xlasr.data.audio import Limits, cut, decode, stream, write_wav
-from xlasr.errors import AudioError
+from xlasr.errors import AudioError, UsageError
 
 Floats = NDArray[np.float32]
 SECONDS = 2.0
@@ -402,6 +402,20 @@ def test_limits_count_what_is_decoded(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="too long"):
         decode(path, limits=Limits(max_bytes=1 << 20))
     assert len(decode(path, limits=Limits(max_seconds=101, max_bytes=4 << 20))) == 1_600_000
+
+
+def test_more_hours_are_allowed_and_none_is_no_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    sf.write(path, np.zeros(1000 * 3600 * 5, dtype=np.int16), 1000)  # five hours
+    with pytest.raises(AudioError, match=r"allowed are 14400 s and 8192 MiB.*--max-hours"):
+        audio.measure(path)
+    for hours in (5.1, None):
+        assert audio.measure(path, limits=Limits.of_hours(hours)) == (1000, 18_000_000)
+    with pytest.raises(AudioError, match="allowed are 3600 s"):
+        audio.measure(path, limits=Limits.of_hours(1))
+    assert Limits.of_hours(40).max_bytes == 80 << 30
+    with pytest.raises(UsageError, match="more than 0"):
+        Limits.of_hours(0)
 
 
 def _write_nan(path: Path) -> None:

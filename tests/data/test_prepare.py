@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import soundfile as sf
 from xlasr.data import audio
 from xlasr.data.arrange import MIN_GROUPS
 from xlasr.data.clips import safe_name
-from xlasr.data.corpus import Corpus
+from xlasr.data.corpus import SOURCE, Corpus
 from xlasr.data.prepare import prepare
 from xlasr.data.splits import side_of
 from xlasr.data.text import normalise
@@ -46,6 +49,11 @@ def quarantined(corpus: Corpus) -> dict[str, tuple[str, str]]:
     lines = (corpus.path / "quarantine.jsonl").read_text("utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     return {entry["record"]: (entry["reason"], entry["detail"]) for entry in entries}
+
+
+def read_notes(corpus: Corpus) -> list[dict[str, str]]:
+    lines = (corpus.path / "notes.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def texts(corpus: Corpus) -> dict[str, list[str]]:
@@ -121,6 +129,48 @@ def test_a_folder_with_every_kind_of_trouble(
     shown = " ".join(capsys.readouterr().err.split())
     assert "9 records cannot be used" in shown and "fake" in shown and "2 bad audio" in shown
     assert "licence: CC-BY-4.0" in shown
+
+
+def test_names_and_texts_that_no_file_can_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Latin-1 in a file name, half a surrogate pair in a text: listed, in letters one can print."""
+    folder = tmp_path / "in"
+    for name in ("a", "b", "káva"):
+        said(folder / f"{name}.wav", f"věta {name}")
+    for old, new in (("káva.wav", b"caf\xe9.wav"), ("káva.txt", b"caf\xe9.txt")):
+        os.rename(folder / old, os.fsencode(folder) + b"/" + new)
+    shutil.copy(folder / "a.wav", os.fsencode(folder) + b"/th\xe9.wav")
+    corpus = prepare(folder, tmp_path / "corpus", language="cs")
+    assert {text for side in texts(corpus).values() for text in side} == {"věta a", "věta b"}
+    found = quarantined(corpus)
+    assert found["caf\\xe9"][0] == "bad encoding"
+    assert f"its file name is not UTF-8: {folder}/caf\\xe9.wav. Rename it" in found["caf\\xe9"][1]
+    assert found["th\\xe9"][0] == "missing text"
+    assert "caf\\xe9" in capsys.readouterr().err
+    rows = [
+        {"audio_filepath": "a.wav", "text": "ano"},
+        {"audio_filepath": "b.wav", "text": "half \ud800"},
+    ]
+    exports = [
+        {"id": n, "audio": row["audio_filepath"], "text": row["text"], "lead_time": 1}
+        for n, row in enumerate(rows)
+    ]
+    (folder / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "x.json").write_text(json.dumps(exports))
+    for name, reason in (("x.jsonl", "bad row"), ("x.json", "bad encoding")):
+        corpus = prepare(folder / name, tmp_path / f"out {name}", language="cs", progress=False)
+        assert texts(corpus) == {"train": ["ano"]}
+        ((told, detail),) = quarantined(corpus).values()
+        assert told == reason and ("half \\ud800" in detail or "surrogate" in detail)
+
+
+def test_a_source_whose_own_name_is_not_utf8(tmp_path: Path) -> None:
+    said(tmp_path / "in/a.wav", "ano")
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    (tmp_path / "in").rename(folder)
+    with pytest.raises(UsageError, match=r"caf\\xe9: the path is not UTF-8.*Rename"):
+        prepare(folder, tmp_path / "corpus", language="cs", progress=False)
 
 
 def test_the_same_source_gives_the_same_corpus(tmp_path: Path, recordings: Path) -> None:
@@ -251,6 +301,12 @@ def test_repeated_texts_leave_dev_and_test(tmp_path: Path) -> None:
         "dev: text also in test": 1,
         "test: text also in train": 1,
     }
+    notes = read_notes(corpus)
+    assert [(n["record"], n["reason"], n["detail"]) for n in notes] == [
+        ("3", "repeated text", "left out of dev: 'ano' is also in train (0)"),
+        ("4", "repeated text", "left out of dev: 'dobře' is also in test (7)"),
+        ("6", "repeated text", "left out of test: 'ano' is also in train (0)"),
+    ]
     # A dropped line leaves no audio behind.
     kept = {u.audio for name in corpus.splits for u in corpus.split(name)}
     assert set((corpus.path / "audio").iterdir()) == kept
@@ -346,10 +402,38 @@ def test_segments_are_cut_exactly(tmp_path: Path, copy_audio: bool) -> None:
         expected = whole[round(start * 16_000) : round(end * 16_000)]
         assert utterance.duration_s == pytest.approx(end - start, abs=1e-6)
         np.testing.assert_allclose(utterance.load(), expected, atol=3e-5)
+        if copy_audio:
+            assert utterance.custom[SOURCE] == str(tmp_path / "in" / "long.flac")
+            place = (utterance.custom["source_start_s"], utterance.custom["source_channel"])
+            assert place == (start, 1)
+        else:
+            assert SOURCE not in utterance.custom
     assert (
         sorted(reason for reason, _ in quarantined(corpus).values())
         == ["bad row"] * 3 + ["out of range"] * 2
     )
+
+
+def test_where_a_clip_was_cut_out_moves_with_the_corpus(tmp_path: Path) -> None:
+    """The path is relative to the corpus; a column of the same name keeps its content."""
+    sound(tmp_path / "here/in/a.wav", 3.0)
+    lines = ["audio,start,end,text,source", "a.wav,0,1,první,rádio", "a.wav,1.5,3,druhá,"]
+    (tmp_path / "here/in/t.csv").write_text("\n".join(lines), "utf-8")
+    with zipfile.ZipFile(tmp_path / "here/in.zip", "w") as archive:
+        for name in ("a.wav", "t.csv"):
+            archive.write(tmp_path / "here/in" / name, f"day 1/{name}")
+    folder = tmp_path / "here/in"
+    corpus = prepare(folder, tmp_path / "here/c", language="cs", progress=False)
+    packed = prepare(f"{folder}.zip", tmp_path / "here/d", language="cs", progress=False)
+    assert str(tmp_path) not in (corpus.path / "train.jsonl").read_text("utf-8")
+    (tmp_path / "here").rename(tmp_path / "there")
+    first, second = Corpus.open(tmp_path / "there/c").split("train")
+    assert first.custom[SOURCE] == second.custom[SOURCE] == str(tmp_path / "there/in/a.wav")
+    assert (first.custom["custom_source"], first.custom["source_start_s"]) == ("rádio", 0.0)
+    assert second.custom["source_start_s"] == 1.5 and "source_channel" not in second.custom
+    inside = Corpus.open(tmp_path / "there/d").split("train")[0].custom[SOURCE]
+    assert inside == str(tmp_path / "there/in.zip/day 1/a.wav")
+    assert packed.card.source.endswith("in.zip")
 
 
 def test_file_names_are_portable_and_different() -> None:

@@ -101,6 +101,53 @@ def test_the_preview_of_the_command_line(
     assert "Missing argument 'corpus'" in capsys.readouterr().err
 
 
+def test_voices_at_the_same_time_are_used_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Planted: six pairs on one channel; the same times on two channels are none."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, channels in (("mono", 1), ("stereo", 2)):
+        samples = RNG.uniform(-0.3, 0.3, (16_000 * 12, channels))
+        sf.write(folder / f"{name}.wav", samples, 16_000)
+        grid = ['File type = "ooTextFile"\nObject class = "TextGrid"\n0 12 <exists> 2']
+        marks = {"Eva": (0, 3, 5, 9, 12), "Jan": (0, 2.95, 4, 7, 12)}
+        for tier, times in marks.items():
+            cells = " ".join(f'{a} {b} "{tier} {name} {a}"' for a, b in pairwise(times))
+            grid.append(f'"IntervalTier" "{tier}" 0 12 4 {cells}')
+        (folder / f"{name}.TextGrid").write_text("\n".join(grid), "utf-8")
+    words = ["prepare", str(folder / "mono.TextGrid"), "--language", "cs", "--tier", "Eva"]
+    words += ["--tier", "Jan"]
+    assert run(monkeypatch, *words, "--preview") == 0
+    shown = capsys.readouterr().out
+    assert "warning: 6 pairs of utterances share time on one channel" in shown
+    told = "and mono-Eva-00005000 share 5.000 to 7.000 s of mono.wav (tier 'Jan'; tier 'Eva')"
+    assert "note, 6 same time" in shown and told in shown
+    assert run(monkeypatch, *words, str(tmp_path / "c")) == 0
+    assert "... and" not in (err := capsys.readouterr().err) and told in " ".join(err.split())
+    corpus = Corpus.open(tmp_path / "c")
+    assert sum(len(corpus.split(name)) for name in corpus.splits) == 8
+    assert not corpus.card.quarantined
+    notes = (corpus.path / "notes.jsonl").read_text("utf-8").splitlines()
+    pairs = {
+        (n["record"], re.findall(r"and (\S+) share", n["detail"])[0])
+        for n in map(json.loads, notes)
+    }
+    begins = [("Eva", 0, "Jan", 0), ("Jan", 2950, "Eva", 3000), ("Eva", 3000, "Jan", 4000)]
+    begins += [("Jan", 4000, "Eva", 5000), ("Eva", 5000, "Jan", 7000), ("Jan", 7000, "Eva", 9000)]
+    assert len(notes) == 6 and {frozenset(pair) for pair in pairs} == {
+        frozenset((f"mono-{a}-{i:08d}", f"mono-{b}-{j:08d}")) for a, i, b, j in begins
+    }
+    found = preview(
+        folder / "stereo.TextGrid",
+        language="cs",
+        progress=False,
+        tiers=["Eva", "Jan"],
+        channels={"Eva": 0, "Jan": 1},
+    )
+    assert found.utterances == 8 and not found.quarantine.notes
+
+
 def test_control_characters_do_not_reach_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,10 +81,11 @@ def test_a_near_miss_gets_a_suggestion() -> None:
         find_base("wisper-tiny.en")
 
 
-def test_pickled_weights_are_refused_with_advice(whisper: Path) -> None:
-    (whisper / "model.safetensors").rename(whisper / "pytorch_model.bin")
-    with pytest.raises(BaseError, match=r"no \.safetensors.*reads no pickle.*safe_serialization"):
-        find_base(str(whisper))
+def test_a_directory_without_weights(whisper: Path) -> None:
+    (whisper / "model.safetensors").unlink()
+    for convert_bin in (False, True):
+        with pytest.raises(BaseError, match=r"neither \.safetensors nor pytorch_model\.bin"):
+            find_base(str(whisper), convert_bin=convert_bin)
 
 
 @pytest.mark.parametrize(

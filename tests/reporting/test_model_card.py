@@ -15,6 +15,8 @@ from xlasr.data.corpus import Corpus
 from xlasr.reporting.formatting import per_cent, span
 from xlasr.reporting.model_card import write_model_card
 from xlasr.scoring import Score, rate_interval, score
+from xlasr.scoring.confidence import ONE_VOICE
+from xlasr.scoring.japanese import score_japanese
 
 from .conftest import EVIL
 from .planted import corpus_at, run_at
@@ -45,7 +47,7 @@ def test_the_hub_reads_it_and_writes_the_same(run: Path, card: dict[str, Any]) -
     data = read.data
     assert data.language == "cs" and data.base_model == "openai/whisper-tiny.en"
     assert data.datasets == ["planted"] and data.metrics == ["wer", "cer"]
-    assert data.license is None  # nobody has stated it
+    assert data.license == "cc0-1.0"  # of the speech; nobody has stated another
     assert {"automatic-speech-recognition", "xlasr", "ctc", "whisper"} <= set(data.tags)
     results = data.eval_results
     assert data.model_name == "my-run" and results is not None
@@ -78,7 +80,7 @@ def test_the_text_says_what_the_scores_say(run: Path, card: dict[str, Any]) -> N
         "torch 2.13.0",
         "200 CPU-seconds",
         "| adapt | 1\u00a0M | 2\u00a0M | 40 | 60.0 min | 25.0\u00a0% |",
-        "Licence of these weights: not stated",
+        "Licence of these weights: CC0-1.0, that of the speech",
     ):
         assert part in text, part
     assert "20 utterances of 5 groups" in text
@@ -105,8 +107,22 @@ def test_other_evaluations_are_kept_and_equal_ones_shown_once(
 def test_a_stated_licence_stands_in_the_metadata(run: Path, card: dict[str, Any]) -> None:
     data = ModelCard.load(card_of(run, card, licence="CC-BY-SA-4.0")[0]).data
     assert data.license == "cc-by-sa-4.0"
+    text = (run / "README.md").read_text(encoding="utf-8")
+    assert "Licence of these weights: CC-BY-SA-4.0." in text and "licence CC0-1.0" in text
     data = ModelCard.load(card_of(run, card, licence="Community licence")[0]).data
     assert (data.license, data.license_name) == ("other", "Community licence")
+
+
+def test_an_unknown_licence_is_not_made_up(run: Path, card: dict[str, Any]) -> None:
+    path, _ = card_of(run, {**card, "licence": "unknown"})
+    assert ModelCard.load(path).data.license is None
+    assert "Licence of these weights: not stated." in path.read_text(encoding="utf-8")
+
+
+def test_one_voice_is_said_beside_its_interval(run: Path, card: dict[str, Any]) -> None:
+    assert ONE_VOICE not in card_of(run, card)[0].read_text(encoding="utf-8")
+    run_at(run, 8, speakers=1, corpus=Corpus.open(run.parent / "corpus"))
+    assert ONE_VOICE in card_of(run, card)[0].read_text(encoding="utf-8")
 
 
 def test_what_was_forgotten_is_said(run: Path, card: dict[str, Any]) -> None:
@@ -125,6 +141,19 @@ def test_a_path_is_no_base_on_the_hub_and_no_words_no_wer(tmp_path: Path) -> Non
     data = ModelCard.load(card_of(run, {})[0]).data
     assert data.base_model is None and data.metrics == ["cer"]
     assert data.eval_results is not None and [r.metric_type for r in data.eval_results] == ["cer"]
+    found = score_japanese(said, dict.fromkeys(said, "きょうは良い天気です"))
+    parts = {"words": found.words.to_dict(), "readings": found.readings.to_dict()}
+    run_at(
+        tmp_path / "ja", said=said, adapted=score(said, said, normaliser="unspaced").to_dict(),
+        japanese={"adapted": {"dictionary": found.dictionary, **parts}},
+        scorecard={"notes": ["no spaces between words"]},
+    )  # fmt: skip
+    text = card_of(run, {})[0].read_text(encoding="utf-8")
+    wer, cer = rate_interval(found.words, "wer"), rate_interval(found.readings, "cer")
+    assert f"WER over MeCab's words {per_cent(wer.value)} [{span(wer.ends)}]" in text
+    assert f"reading equal {per_cent(cer.value)} [{span(cer.ends)}]" in text
+    assert "unidic-lite" in text and "Note: no spaces between words." in text
+    assert "punctuation, case and spaces do not count (normaliser unspaced" in text
 
 
 def test_text_from_outside_is_plain_text(run: Path, card: dict[str, Any]) -> None:

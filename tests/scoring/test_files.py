@@ -23,13 +23,21 @@ def test_a_table_with_guessed_columns(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "ref.tsv",
-        '\ufeffutt_id\tScene\tsentence\nb\ts1\tŘekl "ano".\r\na\ts2\t\n\n"q"\ts2\t"Ano ""ne"""\n',
+        '\ufeffutt_id\tScene\tsentence\nb\ts1\tŘekl "ano".\r\na\ts2\t\n\nq\ts2\t"Ano ""ne"""\n',
     )
     found = read_transcripts(path, "reference")
     assert found.texts == {"b": 'Řekl "ano".', "a": "", "q": 'Ano "ne"'}
     assert list(found.texts) == ["b", "a", "q"]
     assert found.groups == {"b": "s1", "a": "s2", "q": "s2"}
     assert found.columns == {"id": "utt_id", "text": "sentence", "group": "Scene"}
+
+
+def test_quotation_marks_of_a_sentence_stay(tmp_path: Path) -> None:
+    rows = 'a\t"Ja", sagte er, "nein"\nb\t"Ja."\nc\t"Er: ""ja"""\n'
+    found = read_transcripts(write(tmp_path, "ref.tsv", rows), "reference")
+    assert found.texts == {"a": '"Ja", sagte er, "nein"', "b": '"Ja."', "c": 'Er: "ja"'}
+    quoted = write(tmp_path, "hyp.tsv", '"id"\t"text"\n"a"\t"Ja."\n"b"\t""\n')
+    assert read_transcripts(quoted, "hypothesis").texts == {"a": "Ja.", "b": ""}
 
 
 def test_text_is_guessed_by_role(tmp_path: Path) -> None:
@@ -141,7 +149,7 @@ def test_what_is_written_is_read(tmp_path: Path, texts: dict[str, str]) -> None:
         json.dumps({"id": k, "text": v}, ensure_ascii=False) + "\n" for k, v in texts.items()
     )
     assert read_transcripts(write(tmp_path, "r.jsonl", rows), "reference").texts == texts
-    if not any(t[:1] == t[-1:] == '"' for t in texts.values()):
+    if not any(t[:1] == t[-1:] == '"' and '""' in t for t in texts.values()):
         rows = "id\ttext\n" + "".join(f"{k}\t{v}\n" for k, v in texts.items())
         assert read_transcripts(write(tmp_path, "r.tsv", rows), "reference").texts == texts
 

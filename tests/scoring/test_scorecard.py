@@ -15,7 +15,7 @@ import typer.testing
 
 from xlasr import cli
 from xlasr.errors import DataError, UsageError
-from xlasr.scoring import Counts, score, werr
+from xlasr.scoring import Counts, rate_interval, score, werr
 from xlasr.scoring.scorecard import score_files
 
 SRC = Path(__file__).parents[2] / "src"
@@ -111,7 +111,7 @@ def test_what_is_printed(folder: Path) -> None:
         "rare is below 5; 9 training words, 5 different",
         "terms missed most: loď (0 of 10)",
         "diacritics",
-        "loď -> lod (10)",
+        "loď lod 10",
         "worst lines",
         "[-ano]",
     ):
@@ -154,6 +154,7 @@ def test_an_id_on_one_side_only_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "error", "told"),
     [
+        ("ref.tsv hyp.jsonl --costs sclit", UsageError, "Did you mean 'sclite'"),
         ("ref.tsv gone.tsv", DataError, "cannot read gone.tsv"),
         ("ref.tsv hyp.jsonl --normaliser headlin", UsageError, "Did you mean 'headline'"),
         ("ref.tsv hyp.jsonl --ref-column text", UsageError, "--ref-column takes field=column"),
@@ -168,6 +169,22 @@ def test_wrong_calls_are_told(folder: Path, line: str, error: type[Exception], t
     assert isinstance(result.exception, error)
     assert told in str(result.exception)
     assert run("ref.tsv hyp.jsonl --rare-below 0").exit_code == 2
+
+
+def test_the_costs_of_sclite_count_as_sclite_does(folder: Path) -> None:
+    # five substitutions are the fewest errors; sclite would rather keep two hits, with six
+    (folder / "r.tsv").write_text("id\tscene\ttext\n1\ts\ta a a b b\n")
+    (folder / "h.tsv").write_text("1\tb b c c a\n")
+    ours = score_files(Path("r.tsv"), Path("h.tsv"))
+    theirs = score_files(Path("r.tsv"), Path("h.tsv"), against=Path("h.tsv"), costs="sclite")
+    assert (ours.score.words, theirs.score.words) == (Counts(0, 5, 0, 0), Counts(2, 0, 3, 3))
+    assert theirs.raw.costs == "sclite" and theirs.reductions["wer"].value == 0.0
+    told = " ".join(run("r.tsv h.tsv --costs sclite").stdout.split())
+    assert "costs of sclite" in told
+    assert "costs of" not in run("r.tsv h.tsv").stdout
+    japanese(folder)
+    card = score_files(Path("ja.tsv"), Path("heard.tsv"), costs="sclite")
+    assert card.japanese is not None and card.japanese.words.costs == "sclite"
 
 
 def japanese(folder: Path) -> None:
@@ -193,6 +210,19 @@ def test_scripts_without_spaces_get_cer_and_japanese_its_three_scores(
     ):
         assert text in told, text
     assert "WER as written" not in told
+    assert card.to_dict()["japanese"]["mecab_wer"]["interval"]["method"] == "none"
+    many = "".join(f"{i}\tg{i % 8}\t東京に、行きました。\n" for i in range(16))
+    heard = "".join(
+        f"{i}\t{'とうきょうにいきました' if i % 8 < 3 else '東京に行った'}\n" for i in range(16)
+    )
+    (folder / "many.tsv").write_text(f"id\tgroup\ttext\n{many}")
+    (folder / "many_heard.tsv").write_text(heard)
+    found = score_files(Path("many.tsv"), Path("many_heard.tsv")).japanese
+    assert found is not None
+    rows = run("many.tsv many_heard.tsv").stdout.replace("\u00a0", " ").splitlines()
+    row = next(line for line in rows if "of one reading equal" in line or "reading equal" in line)
+    ends = rate_interval(found.readings, "cer").ends
+    assert f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}" in row
     forced = score_files(Path("ja.tsv"), Path("heard.tsv"), normaliser="headline")
     assert (forced.score.normaliser, forced.metric) == ("headline", "cer")
 

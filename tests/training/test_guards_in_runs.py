@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import small
 import torch
+from safetensors.torch import load_file
 
 from xlasr import api
 from xlasr.errors import DataError, TrainingStopped
@@ -157,6 +158,65 @@ def test_all_blank_run_is_stopped(
     assert facts["cost"]["cpu_s"] > 0
     told = json.loads((tmp_path / "run/stages/0-adapt/stopped.json").read_text("utf-8"))
     assert told["guards"]["all_blank"] == 1
+
+
+def plant_curve(monkeypatch: pytest.MonkeyPatch, curve: list[tuple[float, float]]) -> None:
+    """(dev loss, dev CER) of each evaluation, while the training loss falls."""
+    from dataclasses import replace
+
+    from xlasr.training.development import Development
+
+    evaluate, loss_of = Development.evaluate, Trainer._batch_loss
+    planted = iter(curve)
+
+    def evaluated(self: Development, *args: Any) -> Any:
+        found = evaluate(self, *args)
+        dev_loss, cer = next(planted, (1.0, 1.0))
+        return replace(found, loss=dev_loss, cer=cer)
+
+    def falling(self: Trainer, batch: Any) -> Any:
+        loss, seconds = loss_of(self, batch)
+        return loss * 0.7**self.state.update, seconds
+
+    monkeypatch.setattr(Development, "evaluate", evaluated)
+    monkeypatch.setattr(Trainer, "_batch_loss", falling)
+
+
+OVERFITTING = [(1.0, 0.5), (0.9, 0.4), (1.0, 0.45), (1.1, 0.46), (1.2, 0.47), (1.3, 0.48)]
+
+
+def test_lasting_overfitting_ends_the_stage_with_its_best_weights(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_curve(monkeypatch, OVERFITTING)
+    run = adapt(whisper_dir, speech, tmp_path / "run", stop={"updates": 40})
+    summary = run.summaries[0]
+    assert summary["updates"] == 2 * len(OVERFITTING)  # of 40: nothing is raised
+    assert summary["guards"]["overfitting"] == summary["guards"]["ended_early"] == 1
+    assert (summary["best_update"], summary["dev_cer"], summary["result"]) == (4, 0.4, "best")
+    best = load_file(str(run.folder / "stages/0-adapt/best/model.safetensors"))
+    result = run.model.state_dict()
+    assert all(torch.equal(result[name], value) for name, value in best.items())
+    # killed before the result was written: what was ended stays ended
+    (run.folder / "stages/0-adapt/artefact.json").unlink()
+    (run.folder / "model").unlink()
+    monkeypatch.setattr(Trainer, "_update", None)
+    monkeypatch.setenv("XLASR_CACHE", str(tmp_path / "other"))
+    again = api.adapt(None, resume=run.folder).summaries[0]
+    assert {k: again[k] for k in ("updates", "guards", "best_update", "dev_cer")} == {
+        k: summary[k] for k in ("updates", "guards", "best_update", "dev_cer")
+    }
+
+
+def test_a_stage_that_learns_nothing_is_stopped_with_advice(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_curve(monkeypatch, [(3.0, 0.98)] * 20)
+    with pytest.raises(TrainingStopped, match=r"after 12 of 16 updates dev CER is 98 %"):
+        adapt(whisper_dir, speech, tmp_path / "run", stop={"updates": 16})
+    told = json.loads((tmp_path / "run/stages/0-adapt/stopped.json").read_text("utf-8"))
+    assert told["guards"]["underfitting"] == 1
+    assert "xlasr check" in told["reason"]
 
 
 def test_loops_are_counted(

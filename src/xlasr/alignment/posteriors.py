@@ -52,8 +52,8 @@ def aligner(model: SpeechModel) -> CTCModel:
         return model
     raise UsageError(
         f"a {model.family} model has no frames that stand for letters, so it cannot align text to "
-        "sound. Give a CTC run of the same language as aligner (xlasr adapt --recipe ctc makes "
-        "one); the text may come from any model"
+        "sound. Give a CTC run of the same language as aligner (xlasr transcribe --words --aligner "
+        "RUN; xlasr adapt --recipe ctc makes one); the text may come from any model"
     )
 
 

@@ -68,6 +68,7 @@ def write_recording(
     language: str,
     licence: str = "unknown",
     overwrite: bool = False,
+    limits: sound.Limits = sound.DEFAULT_LIMITS,
 ) -> Corpus:
     """Write the utterances as a corpus that refers to the recording, which is not copied.
 
@@ -82,6 +83,7 @@ def write_recording(
         language: BCP-47 tag.
         licence: For the card.
         overwrite: Replace a corpus that is there.
+        limits: Those that it was cut with.
 
     Raises:
         UsageError: Something is there already.
@@ -110,13 +112,13 @@ def write_recording(
         records,
         quarantine,
         copies=None,
-        limits=sound.DEFAULT_LIMITS,
+        limits=limits,
         workers=1,
         advance=lambda n: None,
     )
     if not clips:
         raise DataError(f"{audio}: not one utterance can be cut out of it")
-    arranged = arrange(clips, audio.parent, None, "recording", None)
+    arranged = arrange(clips, audio.parent, None, "recording", None, quarantine=quarantine)
     splits: dict[str, list[Utterance]] = {side: [] for side in SPLITS}
     for i in arranged.keep:
         clip, record = clips[i], clips[i].record

@@ -47,6 +47,7 @@ class Lattice:
             blank alone.
         skip_costs: (n,) cost of leaving out each unit (natural log, positive); None = no unit may
             be left out.
+        skip_open: Cost of each run of units that are left out, beside theirs.
         bonus: (L + 1,) added to every frame in each blank (natural log), so that pauses are where
             pauses belong: a letter that was not heard would else stand anywhere in a pause. None
             = nothing. It is no part of any score that is reported.
@@ -58,6 +59,7 @@ class Lattice:
     breaks: Ints | None = None
     garbage: Floats | None = None
     skip_costs: Floats | None = None
+    skip_open: float = 0.0
     bonus: Floats | None = None
 
 
@@ -100,7 +102,7 @@ class _Window:
             return None
         here = blanks[self.breaks].astype(np.float64)
         best = np.maximum.accumulate(here + self.costs)
-        reached = best - self.costs
+        reached = best - self.costs - self.lattice.skip_open
         # what is lost in adding and subtracting a cost must not look like a skip
         gains = reached > here + 1e-6 * np.maximum(1.0, np.abs(np.nan_to_num(here, neginf=0.0)))
         own = np.arange(len(here))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xlasr.alignment.ctc import Alignment, align_lattice, check_lattice
+from xlasr.alignment.ctc import Alignment, align_lattice, check_lattice, frames_needed
 from xlasr.alignment.posteriors import LOUDNESS_RATE, Posteriors, aligner, posteriors
 from xlasr.alignment.text import Unit, make_unit, pause_bonus
 from xlasr.alignment.viterbi import Lattice
+from xlasr.data.annotations import TimedText
+from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
 
 FADE_DB = 20.0
@@ -63,13 +65,47 @@ def align(model: SpeechModel, samples: NDArray[np.float32], text: str) -> list[W
     unit = make_unit(ctc, text)
     heard = posteriors(ctc, [samples])
     check_lattice(heard.log_probs, unit.symbols, ctc.tokenizer.blank)
+    return _all_words(ctc, unit, heard)
+
+
+def word_timer(
+    model: SpeechModel,
+) -> Callable[[NDArray[np.float32], str], list[TimedText]]:
+    """Return what times the words of a clip that any model has transcribed.
+
+    It takes samples, float32 (n_samples,) mono 16 kHz, and their text; it gives the words with
+    times in seconds from the start of the clip and confidences, and none where the text cannot be
+    that of the sound: no letter that the model knows, or more letters than frames.
+
+    Raises:
+        UsageError: The model is no CTC model (pass a CTC run as aligner).
+    """
+    ctc = aligner(model)
+
+    def timed(samples: NDArray[np.float32], text: str) -> list[TimedText]:
+        unit = make_unit(ctc, text)
+        heard = posteriors(ctc, [samples])
+        if not 0 < frames_needed(unit.symbols) <= len(heard.log_probs):
+            return []
+        words = _all_words(ctc, unit, heard)
+        return [TimedText(w.start_s, w.end_s, w.text, confidence=w.confidence) for w in words]
+
+    return timed
+
+
+def _all_words(model: CTCModel, unit: Unit, heard: Posteriors) -> list[Word]:
+    """Words of a text that was checked to fit."""
     bonus = pause_bonus([unit], PAUSE_BONUS)
-    found = align_lattice(Lattice(heard.log_probs, unit.symbols, ctc.tokenizer.blank, bonus=bonus))
+    blank = model.tokenizer.blank
+    found = align_lattice(Lattice(heard.log_probs, unit.symbols, blank, bonus=bonus))
     return place_words([(unit, 0)], found, heard)[0]
 
 
 def place_words(
-    units: Sequence[tuple[Unit, int]], found: Alignment, heard: Posteriors
+    units: Sequence[tuple[Unit, int]],
+    found: Alignment,
+    heard: Posteriors,
+    stray: Sequence[tuple[float, float]] = (),
 ) -> list[list[Word]]:
     """Words of units, timed.
 
@@ -82,9 +118,11 @@ def place_words(
             ``found``.
         found: The alignment of all symbols.
         heard: What was aligned.
+        stray: Sound between units that is in no text, (start_s, end_s), in order: words do not
+            reach into it.
     """
-    spans: list[tuple[float, float]] = []
-    rows: list[tuple[int, str, float]] = []
+    spans: list[tuple[float, float]] = [*stray]
+    rows: list[tuple[int, str, float]] = [(-1, "", 0.0)] * len(stray)
     for number, (unit, first) in enumerate(units):
         n = len(unit.symbols)
         own = slice(first, first + n)
@@ -95,11 +133,13 @@ def place_words(
                 first_s = float(starts[letters[0]]) * heard.frame_s
                 spans.append((first_s, float(ends[letters[-1]]) * heard.frame_s))
                 rows.append((number, text, float(scores[letters].mean())))
+    order = sorted(range(len(spans)), key=spans.__getitem__) if stray else range(len(spans))
     words: list[list[Word]] = [[] for _ in units]
-    for (number, text, confidence), (start_s, end_s) in zip(
-        rows, reach_out(spans, heard), strict=True
-    ):
-        words[number].append(Word(text, start_s, end_s, min(1.0, confidence)))
+    reached = reach_out([spans[i] for i in order], heard)
+    for i, (start_s, end_s) in zip(order, reached, strict=True):
+        number, text, confidence = rows[i]
+        if number >= 0:
+            words[number].append(Word(text, start_s, end_s, min(1.0, confidence)))
     return words
 
 

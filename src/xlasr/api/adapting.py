@@ -15,6 +15,7 @@ from xlasr import runs
 from xlasr.api.opened import Run
 from xlasr.config import Recipe, dump_recipe, load_recipe
 from xlasr.data.corpus import Corpus
+from xlasr.decoding.fusion import extra_lines, keeps_language_model, save_language_model
 from xlasr.errors import RunError, TrainingStopped, UsageError
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.hub import find_base
@@ -33,6 +34,7 @@ def adapt(
     threads: int | None = None,
     resume: str | Path | None = None,
     tensorboard: bool = False,
+    convert_bin: bool = False,
     console: Console | None = None,
 ) -> Run:
     """Adapt a base to a corpus with a recipe.
@@ -47,6 +49,7 @@ def adapt(
         threads: CPU threads (a resumed run takes the same number); None is all cores.
         resume: A run folder to go on with, instead of ``out``.
         tensorboard: Also write TensorBoard events (extra ``tensorboard``).
+        convert_bin: Convert a base that has only pickled weights; see ``find_base``.
         console: Where progress is shown; None is silent.
 
     Returns:
@@ -78,12 +81,14 @@ def adapt(
         plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
         facts = {}
     name = facts.get("base", {}).get("name", base)
-    found = find_base(name)
+    found = find_base(name, convert_bin=convert_bin)
     if facts and facts["base"]["sha256"] != found.sha256:
         raise RunError(f"{folder} was begun on other weights of {name}; they changed since")
     check_family(plan, found)
     torch.set_num_threads(facts.get("threads") or threads or torch.get_num_threads())
     planned = plan_stages(plan, found, wanted, folder, facts.get("seed", seed))
+    if not keeps_language_model(folder):
+        extra_lines(plan.decode)  # a text that cannot be read is said now, not after the training
     if not facts:
         facts = _begin(folder, plan, found, wanted, seed)
     with runs.lock(folder):
@@ -93,12 +98,15 @@ def adapt(
         cost = facts.setdefault("cost", {"cpu_s": 0.0, "wall_s": 0.0, "peak_memory_mb": 0})
         _count_killed(facts, metrics)
         facts["attempt_began"] = began
+        facts["corpus"]["path"] = str(wanted.path)  # the same one may have been moved
         facts.pop("stopped", None)
         runs.write(folder, facts)
         try:
             facts["stages"] = run_stages(
                 plan, found, planned, folder, seed=facts["seed"], metrics=metrics, progress=progress
             )
+            if plan.decode.lm_order:
+                save_language_model(folder, Run(folder).model, wanted, plan.decode)
         except TrainingStopped as error:
             facts["stopped"] = str(error)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from xlasr import runs
+from xlasr.alignment.words import word_timer
 from xlasr.config import DecodeSettings, Recipe, load_recipe
 from xlasr.data.annotations import TimedText
+from xlasr.data.audio import Limits
 from xlasr.data.corpus import Corpus
+from xlasr.decoding.fusion import language_model, saved_language_model
+from xlasr.decoding.ngram import NGram
 from xlasr.decoding.recognise import DecodeOptions
 from xlasr.decoding.transcribe import transcribe_file
-from xlasr.errors import RunError, UsageError
+from xlasr.errors import CorpusError, RunError, UsageError
 from xlasr.models.run import SpeechModel, load_model
 from xlasr.training.metrics import Metrics
 
@@ -33,7 +38,7 @@ class Run:
     """
 
     folder: Path
-    _options: dict[str, DecodeOptions] = field(default_factory=dict, repr=False, compare=False)
+    _n_grams: dict[str, NGram] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -77,42 +82,94 @@ class Run:
         return Metrics(self.folder / "metrics.jsonl").rows()
 
     def options(self, decode: DecodeSettings | None = None) -> DecodeOptions:
-        """How the run decodes: its recipe's settings, or those given."""
-        from xlasr.decoding.fusion import language_model
+        """How the run decodes: its recipe's settings, or those given.
 
+        The language model of the recipe lies in the run; one of another order or of other texts is
+        built from the run's corpus.
+
+        Raises:
+            UsageError: ``length_bonus`` for a Whisper run, or a text that cannot be read.
+            RunError: The run was not finished; or a language model has to be built, and the corpus
+                is gone or another one.
+        """
         settings = decode or self.recipe.decode
         if settings.length_bonus and self.model.family == "seq2seq":
             raise UsageError("length_bonus is for ctc runs; Whisper's beam normalises by length")
-        key = settings.model_dump_json()
-        if key not in self._options:  # a language model is built once, not for every recording
-            lm = None
-            if settings.lm_order:
-                corpus = Corpus.open(self.facts["corpus"]["path"])
-                lm = language_model(self.model, corpus, settings)
-            self._options[key] = DecodeOptions(
-                beam=settings.beam,
-                lm=lm,
-                lm_weight=settings.lm_weight,
-                length_bonus=settings.length_bonus,
+        return DecodeOptions(
+            beam=settings.beam,
+            lm=self._language_model(settings) if settings.lm_order else None,
+            lm_weight=settings.lm_weight,
+            length_bonus=settings.length_bonus,
+        )
+
+    def _language_model(self, settings: DecodeSettings) -> NGram:
+        key = json.dumps([settings.lm_order, settings.lm_text])
+        if key not in self._n_grams:  # once, not for every recording
+            found = saved_language_model(self.folder, self.model, settings)
+            if found is None:
+                found = language_model(self.model, self._corpus(settings), settings)
+            self._n_grams[key] = found
+        return self._n_grams[key]
+
+    def _corpus(self, settings: DecodeSettings) -> Corpus:
+        """The corpus of the run, from which a language model is built."""
+        wanted = self.facts["corpus"]
+        advice = (
+            f"{self.folder} keeps no language model of order {settings.lm_order} with texts "
+            f"{settings.lm_text}, so it has to be built from the run's own corpus. Say once where "
+            f"that is now: `xlasr adapt CORPUS --resume {self.folder}` (it also keeps the recipe's "
+            "language model in the run); or decode without one: --lm-order 0"
+        )
+        try:
+            corpus = Corpus.open(wanted["path"])
+        except CorpusError as error:
+            raise RunError(f"{error}\n{advice}") from error
+        if corpus.sha256 != wanted["sha256"]:
+            raise RunError(
+                f"{corpus.path} is another corpus than the one the run was trained on (sha256 "
+                f"{corpus.sha256[:12]} instead of {wanted['sha256'][:12]}): its dev or test may "
+                f"have been training text.\n{advice}"
             )
-        return self._options[key]
+        return corpus
 
     def transcribe(
-        self, audio: str | Path, *, decode: DecodeSettings | None = None
+        self,
+        audio: str | Path,
+        *,
+        decode: DecodeSettings | None = None,
+        words: bool = False,
+        aligner: Run | str | Path | None = None,
+        max_hours: float | None = None,
     ) -> Iterator[TimedText]:
         """Transcribe a recording of any length, segment by segment.
 
+        Args:
+            audio: Any file that libsndfile or FFmpeg reads.
+            decode: How to decode; default: the recipe's settings.
+            words: Find the times and confidences of the words too.
+            aligner: A CTC run of the same language that finds them; default: this run.
+            max_hours: Longer recordings are refused; None is no limit.
+
         Raises:
-            AudioError: It cannot be decoded.
-            RunError: The run was not finished.
+            AudioError: It cannot be decoded (further); what could be is given before.
+            RunError: A run was not finished.
+            UsageError: Words were asked for, and the run that is to find them is no CTC run.
         """
-        return transcribe_file(self.model, audio, self.options(decode))
+        if aligner is not None and not words:
+            raise UsageError("an aligner is for the times of words; ask for them too (--words)")
+        timer = None
+        if words:
+            by = self if aligner is None else aligner
+            timer = word_timer((by if isinstance(by, Run) else open_run(by)).model)
+        limits = Limits.of_hours(max_hours)
+        return transcribe_file(self.model, audio, self.options(decode), limits=limits, words=timer)
 
     def evaluate(
         self,
         corpus: str | Path | None = None,
         *,
         split: str = "test",
+        name: str = "",
         with_base: bool = True,
         decode: DecodeSettings | None = None,
         console: Console | None = None,
@@ -121,7 +178,13 @@ class Run:
         from xlasr.api.evaluating import evaluate
 
         return evaluate(
-            self, corpus, split=split, with_base=with_base, decode=decode, console=console
+            self,
+            corpus,
+            split=split,
+            name=name,
+            with_base=with_base,
+            decode=decode,
+            console=console,
         )
 
 

@@ -26,6 +26,10 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help="reference run; default: the base, and the first run")
     ] = None,
+    folds: Annotated[
+        bool,
+        typer.Option("--folds", help="pool runs of one method on the folds of a corpus"),
+    ] = False,
 ) -> None:
     """Put runs side by side: errors, cost, paired tests, and the usual plots."""
     from rich.console import Console
@@ -35,7 +39,7 @@ def compare(
     from xlasr.reporting.compare.terminal import show_comparison
 
     console = Console()
-    found = comparison.compare(runs, out=out, split=split, name=name, against=against)
+    found = comparison.compare(runs, out=out, split=split, name=name, against=against, folds=folds)
     show_comparison(console, found)
     if out is not None:
         console.print(f"page: {out / PAGE}", highlight=False, soft_wrap=True)

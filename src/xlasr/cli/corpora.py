@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xlasr.cli.options import channels, fields
+from xlasr.cli.options import MaxHours, channels, fields
 from xlasr.errors import UsageError
 
 
@@ -37,10 +37,12 @@ def prepare(
     fold: Annotated[str | None, typer.Option(help="K/N: test on other groups, as 2/4")] = None,
     licence: Annotated[str | None, typer.Option(help="for the card")] = None,
     copy_audio: Annotated[bool, typer.Option(help="16 kHz copies, or references")] = True,
+    max_hours: MaxHours = 4.0,
     overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
     preview: Annotated[bool, typer.Option(help="only show what would be made")] = False,
 ) -> None:
     """Make a corpus with splits and a card from recordings and transcripts."""
+    from xlasr.data.audio import Limits
     from xlasr.data.prepare import prepare as run
     from xlasr.data.preview import show_preview
 
@@ -52,6 +54,7 @@ def prepare(
         "channels": channels(channel),
         "copy_audio": copy_audio,
         "fold": fold,
+        "limits": Limits.of_hours(max_hours),
     }
     if preview:
         show_preview(source, **how)
@@ -63,7 +66,7 @@ def prepare(
 
 def align(
     run: Annotated[Path, typer.Argument(help="a finished CTC run", show_default=False)],
-    audio: Annotated[Path, typer.Argument(help="a recording of any length", show_default=False)],
+    audio: Annotated[Path, typer.Argument(help="a recording", show_default=False)],
     text: Annotated[Path, typer.Argument(help="its transcript, a text file", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="corpus folder to make")] = None,
     format: Annotated[
@@ -72,8 +75,19 @@ def align(
             help="to standard output: txt, json, srt, vtt, eaf, textgrid, csv, nemo or labelstudio"
         ),
     ] = None,
-    unit: Annotated[str, typer.Option(help="what is cut out: line or sentence")] = "line",
+    unit: Annotated[
+        str,
+        typer.Option(
+            help="text: line ends mean nothing, cut at sentence ends and pauses; line: each line"
+            " is an utterance"
+        ),
+    ] = "text",
+    max_seconds: Annotated[
+        float, typer.Option(min=1.2, help="no utterance is longer, for --unit text")
+    ] = 15.0,
+    encoding: Annotated[str, typer.Option(help="of the transcript")] = "utf-8",
     words: Annotated[bool, typer.Option("--words", help="word times too")] = False,
+    max_hours: MaxHours = 4.0,
     licence: Annotated[str, typer.Option(help="for the card")] = "unknown",
     overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
 ) -> None:
@@ -82,6 +96,7 @@ def align(
     from xlasr.alignment.output import annotated
     from xlasr.alignment.recording import LEFT_OUT, write_recording
     from xlasr.data.annotations import FORMATS, not_kept, render
+    from xlasr.data.audio import Limits
     from xlasr.data.writing import check_target
 
     if (out is None) == (format is None):
@@ -90,7 +105,15 @@ def align(
         FORMATS[format]  # an unknown name is an error before anything is aligned
     if out is not None:
         check_target(out.absolute(), overwrite=overwrite)
-    found = api.align(run, audio, text, unit=unit)
+    found = api.align(
+        run,
+        audio,
+        text,
+        unit=unit,
+        longest_s=max_seconds,
+        encoding=encoding,
+        max_hours=max_hours,
+    )
     if format is not None:
         recording = annotated(found, audio, words=words)
         sys.stdout.write(render(format, [recording]))
@@ -114,7 +137,13 @@ def align(
     if out is not None:
         language = api.open_run(run).facts["language"]
         corpus = write_recording(
-            out, audio, found, language=language, licence=licence, overwrite=overwrite
+            out,
+            audio,
+            found,
+            language=language,
+            licence=licence,
+            overwrite=overwrite,
+            limits=Limits.of_hours(max_hours),
         )
         print(f"{corpus.path}; what does not match: {corpus.path / LEFT_OUT}", file=sys.stderr)
 

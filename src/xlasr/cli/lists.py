@@ -13,10 +13,10 @@ def bases() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from xlasr.models.catalogue import BUILT_IN
+    from xlasr.models.catalogue import bases as built_in
 
     table = Table("base", "languages", "parameters", "download", "licence", "what it is")
-    for base in BUILT_IN.values():
+    for base in built_in():
         size = f"{base.n_parameters / 1e6:.1f} M"
         table.add_row(
             base.name, base.languages, size, f"{base.download_mb} MB", base.licence, base.note
@@ -35,17 +35,18 @@ def recipes() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from xlasr.config import load_recipe, recipe_files
+    from xlasr.config import recipes as coming_along
 
-    table = Table("recipe", "family", "stages", "budget", "what it does")
-    for name in recipe_files():
-        recipe = load_recipe(name)
+    table = Table("recipe", "family", "stages", "budget", "what it costs", "what it does")
+    for recipe in coming_along():
         stages = " -> ".join(stage.name for stage in recipe.stages)
         budget = " + ".join(
             f"{s.stop.updates} updates" if s.stop.updates else f"{s.stop.epochs:g} epochs"
             for s in recipe.stages
         )
-        table.add_row(name, recipe.family, stages, budget, recipe.description)
+        table.add_row(
+            recipe.name, recipe.family, stages, budget, recipe.cost or "-", recipe.description
+        )
     Console().print(table)
 
 

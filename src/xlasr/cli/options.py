@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, typer.Argument(help="a finished run", show_default=False)]
 Beam = Annotated[int | None, typer.Option(min=1, help="beam width; choose it on dev")]
-LmOrder = Annotated[int | None, typer.Option(min=0, help="n-gram order; 0 is no language model")]
+LmOrder = Annotated[int | None, typer.Option(min=0, help="n-gram order; 0: no language model")]
 LmWeight = Annotated[float | None, typer.Option(min=0, help="weight of the language model")]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(min=0.01, help="refuse longer recordings, counted while they are decoded"),
+]
+LengthBonus = Annotated[
+    float | None, typer.Option(help="added for each letter (ctc); choose it on dev")
+]
 LmText = Annotated[list[str] | None, typer.Option(help="text file for the language model")]
 
 
@@ -25,14 +32,20 @@ def decode_settings(
     lm_order: int | None,
     lm_weight: float | None,
     lm_text: list[str] | None,
+    length_bonus: float | None,
 ) -> DecodeSettings:
     """The recipe's decoding with the options that were given."""
+    if lm_order == 0 and length_bonus is None:
+        length_bonus = 0.0  # it makes up for what the language model takes from each letter
     given = {"beam": beam, "lm_order": lm_order, "lm_weight": lm_weight, "lm_text": lm_text}
+    given["length_bonus"] = length_bonus
     decode = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     if not decode.lm_order and (lm_weight is not None or lm_text):
         raise UsageError(
             "--lm-weight and --lm-text are for a language model and there is none; add --lm-order 4"
         )
+    if length_bonus and decode.beam == 1 and not decode.lm_order:
+        raise UsageError("--length-bonus is for a beam and this is greedy; add --beam 8")
     return decode
 
 

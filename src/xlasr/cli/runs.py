@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xlasr.cli.options import Beam, LmOrder, LmText, LmWeight, RunFolder, decode_settings, was_given
+from xlasr.cli.corpora import print_not_kept
+from xlasr.cli.options import (
+    Beam,
+    LengthBonus,
+    LmOrder,
+    LmText,
+    LmWeight,
+    MaxHours,
+    RunFolder,
+    decode_settings,
+    was_given,
+)
 from xlasr.errors import AudioError, DataError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from xlasr.data.annotations import TimedText
 
 
 def adapt(
@@ -30,6 +46,10 @@ def adapt(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with this run")] = None,
     tensorboard: Annotated[bool, typer.Option(help="also write TensorBoard events")] = False,
+    convert_bin: Annotated[
+        bool,
+        typer.Option("--convert-bin", help="trust a base that has only pytorch_model.bin"),
+    ] = False,
 ) -> None:
     """Adapt a base model to a corpus with a recipe. Ctrl-C saves; --resume goes on exactly."""
     from rich.console import Console
@@ -57,6 +77,7 @@ def adapt(
             threads=threads,
             resume=resume,
             tensorboard=tensorboard,
+            convert_bin=convert_bin,
             console=console,
         )
     except KeyboardInterrupt:  # before the first stage or after the last
@@ -77,15 +98,22 @@ def transcribe(
         typer.Option(help="txt, json, srt, vtt, eaf, textgrid, csv, nemo or labelstudio"),
     ] = "txt",
     out: Annotated[Path | None, typer.Option(help="folder; default: standard output")] = None,
+    words: Annotated[bool, typer.Option("--words", help="word times and confidences too")] = False,
+    aligner: Annotated[
+        Path | None,
+        typer.Option(help="finished CTC run that finds them; default: this run, if it is one"),
+    ] = None,
+    max_hours: MaxHours = None,
     beam: Beam = None,
     lm_order: LmOrder = None,
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
+    length_bonus: LengthBonus = None,
 ) -> None:
     """Transcribe recordings; long ones are cut by voice activity and get times."""
     from xlasr import api
-    from xlasr.data.annotations import FORMATS, AnnotatedRecording, render
-    from xlasr.data.audio import measure
+    from xlasr.data.annotations import FORMATS, AnnotatedRecording, not_kept, render
+    from xlasr.data.audio import Limits, measure
 
     chosen = FORMATS[format]
     opened = api.open_run(run)
@@ -99,26 +127,40 @@ def transcribe(
                     "them one by one, into different folders"
                 )
             targets[target] = path
-        out.mkdir(parents=True, exist_ok=True)
     elif len(audio) > 1 and not chosen.several:
         raise UsageError(
             f"{len(audio)} recordings would be one stream of {format}, which no program reads."
             " Give --out FOLDER, a file for each"
         )
-    decode = decode_settings(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
+    recipe = opened.recipe.decode
+    decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus)
+    by = None if aligner is None else api.open_run(aligner)
+    heard = [  # nothing is decoded yet, but what cannot be asked for is told
+        opened.transcribe(path, decode=decode, words=words, aligner=by, max_hours=max_hours)
+        for path in audio
+    ]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
+    partly: list[str] = []
+    lost: Counter[str] = Counter()
     done: list[AnnotatedRecording] = []
-    for path in audio:
-        try:
-            segments = list(opened.transcribe(path, decode=decode))
-            duration_s = None
+    for path, found in zip(audio, heard, strict=True):
+        segments, error = _until_it_fails(found)
+        duration_s = None
+        if error is None:
             if chosen.needs_duration:
-                sample_rate, n_samples = measure(path)
+                sample_rate, n_samples = measure(path, limits=Limits.of_hours(max_hours))
                 duration_s = n_samples / sample_rate
-        except AudioError as error:
+        else:
             print(f"error: {error}", file=sys.stderr)
-            failed.append(str(path))
-            continue
+            if not segments:
+                failed.append(str(path))
+                continue
+            partly.append(f"{path} (until {segments[-1].end_s:.1f} s)")
+        lost.update(not_kept(format, segments))
+        if words:
+            _print_untimed(path, segments)
         recording = AnnotatedRecording(path, segments, duration_s, by_machine=True)
         if out is not None:
             target = out / f"{path.stem}{chosen.suffix}"
@@ -129,9 +171,42 @@ def transcribe(
             done.append(recording)
     if done:
         sys.stdout.write(render(format, done))
+    if format != "txt" or words:  # nobody expects more than the text in plain text
+        print_not_kept(format, lost)
+    problems = []
     if failed:
-        raise DataError(
+        problems.append(
             f"{len(failed)} of {len(audio)} recordings were not transcribed: {', '.join(failed)}"
+        )
+    if partly:
+        problems.append(
+            f"{len(partly)} of {len(audio)} recordings were transcribed only in part, and what"
+            f" there is was written: {', '.join(partly)}"
+        )
+    if problems:
+        raise DataError("; ".join(problems))
+
+
+def _until_it_fails(found: Iterator[TimedText]) -> tuple[list[TimedText], AudioError | None]:
+    """Return all segments; or those before the recording fails, and the error."""
+    segments: list[TimedText] = []
+    try:
+        for segment in found:
+            segments.append(segment)
+    except AudioError as error:
+        return segments, error
+    return segments, None
+
+
+def _print_untimed(path: Path, segments: list[TimedText]) -> None:
+    """Say how many words have no times."""
+    total = sum(len(segment.text.split()) for segment in segments)
+    timed = sum(len(word.text.split()) for segment in segments for word in segment.words)
+    if timed < total:
+        print(
+            f"{path}: {total - timed} of {total} words have no times: the aligner knows none of"
+            " their letters, or their segment holds more letters than it has room for",
+            file=sys.stderr,
         )
 
 

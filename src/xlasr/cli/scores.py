@@ -7,18 +7,36 @@ from typing import Annotated
 
 import typer
 
-from xlasr.cli.options import Beam, LmOrder, LmText, LmWeight, RunFolder, decode_settings, fields
+from xlasr.cli.options import (
+    Beam,
+    LengthBonus,
+    LmOrder,
+    LmText,
+    LmWeight,
+    RunFolder,
+    decode_settings,
+    fields,
+)
 
 
 def evaluate(
     run: RunFolder,
     corpus: Annotated[Path | None, typer.Argument(help="default: the run's own")] = None,
     split: Annotated[str, typer.Option(help="of the corpus")] = "test",
+    name: Annotated[
+        str,
+        typer.Option(
+            help="of the evaluation, for RUN:NAME in compare; default: the split, and behind it"
+            " what is not the run's own corpus or its recipe's decoding (test-beam5)",
+            show_default=False,
+        ),
+    ] = "",
     base: Annotated[bool, typer.Option(help="score the unadapted base too")] = True,
     beam: Beam = None,
     lm_order: LmOrder = None,
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
+    length_bonus: LengthBonus = None,
     conditions: Annotated[
         list[str] | None,
         typer.Option("--condition", help="noise:10, gsm, opus:6 or usual (these three): score too"),
@@ -28,9 +46,13 @@ def evaluate(
     ] = None,
     terms: Annotated[Path | None, typer.Option(help="terms to look at, one in a line")] = None,
     rare_below: Annotated[int, typer.Option(min=1, help="rarer training words are rare")] = 5,
+    licence: Annotated[
+        str | None, typer.Option(help="of the weights, for the model card; default: the speech's")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
     lines: Annotated[int, typer.Option(min=0, help="worst and best lines to show")] = 5,
 ) -> None:
-    """Score base and adapted model side by side; writes report.html into the run."""
+    """Score base and adapted model side by side; writes a report and the run's model card."""
     from rich.console import Console
 
     from xlasr import api
@@ -39,21 +61,25 @@ def evaluate(
 
     console = Console()
     opened = api.open_run(run)
-    decode = decode_settings(opened.recipe.decode, beam, lm_order, lm_weight, lm_text)
+    recipe = opened.recipe.decode
+    decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus)
     result = api.evaluate(
         opened,
         corpus,
         split=split,
+        name=name,
         with_base=base,
         decode=decode,
         conditions=[n for c in conditions or [] for n in (USUAL if c == "usual" else (c,))],
         also=also or (),
         terms=terms,
         rare_below=rare_below,
+        licence=licence,
+        threads=threads,
         console=console,
     )
     show_evaluation(console, result, lines=lines)
-    console.print(f"report: {opened.folder / 'report.html'}", highlight=False)
+    console.print(f"report: {result.report}", highlight=False, soft_wrap=True)
 
 
 def score(
@@ -69,6 +95,13 @@ def score(
     ] = None,
     rare_below: Annotated[int, typer.Option(min=1, help="rarer words of --train are rare")] = 5,
     against: Annotated[Path | None, typer.Option(help="another system's hypotheses: WERR")] = None,
+    costs: Annotated[
+        str,
+        typer.Option(
+            help="levenshtein, the fewest errors, as jiwer; or sclite, which counts as NIST's sclite"
+            " (a few errors more in 10,000 words), and is slow"
+        ),
+    ] = "levenshtein",
     ref_column: Annotated[
         list[str] | None, typer.Option(help="field=column: id, text or group (group= is none)")
     ] = None,
@@ -86,6 +119,7 @@ def score(
         training=train,
         rare_below=rare_below,
         against=against,
+        costs=costs,  # type: ignore[arg-type]  # a wrong one is refused there
         reference_columns=fields("--ref-column", ref_column),
         hypothesis_columns=fields("--hyp-column", hyp_column),
     )

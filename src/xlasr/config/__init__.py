@@ -6,6 +6,7 @@ from xlasr.config.load import (
     load_recipe,
     parse_recipe,
     recipe_files,
+    recipes,
 )
 from xlasr.config.settings import (
     AugmentSettings,
@@ -48,4 +49,5 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_files",
+    "recipes",
 ]

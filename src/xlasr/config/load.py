@@ -81,6 +81,15 @@ def recipe_files() -> dict[str, Path]:
     return found
 
 
+def recipes() -> list[Recipe]:
+    """The recipes that come with xlasr, in the order of their names.
+
+    Raises:
+        ConfigError: A file of them was changed and is wrong.
+    """
+    return [load_recipe(name) for name in sorted(recipe_files())]
+
+
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path, with ``stage.field.field=value`` overrides.
 

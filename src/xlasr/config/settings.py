@@ -207,6 +207,9 @@ class Recipe(Settings):
 
     name: str
     description: str = ""
+    cost: str = Field(
+        "", description="what a run has cost, measured, for `xlasr recipes`: on what, time, memory"
+    )
     family: Literal["ctc", "seq2seq"]
     context: ContextSettings = ContextSettings()
     stages: list[Stage] = Field(min_length=1)

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from xlasr.data import splits
 from xlasr.data.archives import outside_scratch
+from xlasr.data.audio import SAMPLE_RATE
 from xlasr.data.clips import Clip
+from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord
+from xlasr.data.spans import overlapping_pairs
 from xlasr.data.text import normalise
 from xlasr.errors import UsageError
 
@@ -19,6 +22,8 @@ MIN_GROUPS = 10
 """Fewer speakers or folders than this cannot be split with any sense."""
 BLOCK_S = 120.0
 """Length of a block of a recording in seconds, where recordings are too few to be groups."""
+MAX_PAIRS = 1000
+"""So many pairs of utterances of one recording that share time are listed."""
 _SHORTEST_BLOCK_S = 20.0
 
 
@@ -52,6 +57,8 @@ def arrange(
     source_rule: str | None,
     ratios: Mapping[str, float] | None,
     fold: str | None = None,
+    *,
+    quarantine: Quarantine,
 ) -> Arrangement:
     """Choose groups and sides.
 
@@ -62,6 +69,7 @@ def arrange(
         source_rule: As ``choose_groups``.
         ratios: Share of each side; None is ``splits.DEFAULT_RATIOS``.
         fold: Which turn of the split, "K/N"; None is the first.
+        quarantine: Where to note lines that are left out, and clips that share sound.
 
     Raises:
         UsageError: ``group_by`` names nothing that the records have, or the ratios or
@@ -83,7 +91,13 @@ def arrange(
             f"{few}: train, dev and test share voices and room, so scores say how the model does"
             " there, not on other recordings"
         )
-    keep, dropped = drop_repeated(clips, sides)
+    keep, dropped = drop_repeated(clips, sides, quarantine)
+    n_pairs = note_overlaps([clips[i] for i in keep], quarantine)
+    if n_pairs:
+        warnings.append(
+            f"{n_pairs} pair{'s' * (n_pairs > 1)} of utterances share time on one channel: each"
+            " clip has both voices, and each transcript one of them (notes.jsonl lists them)"
+        )
     warnings += overlaps(
         [records[i] for i in keep], [groups[i] for i in keep], [sides[i] for i in keep]
     )
@@ -210,8 +224,10 @@ def choose_sides(
     return [r.split or sides[g] for r, g in zip(records, groups, strict=True)], rule
 
 
-def drop_repeated(clips: Sequence[Clip], sides: Sequence[str]) -> tuple[list[int], dict[str, int]]:
-    """Find lines of dev and test whose text stands on another side.
+def drop_repeated(
+    clips: Sequence[Clip], sides: Sequence[str], quarantine: Quarantine
+) -> tuple[list[int], dict[str, int]]:
+    """Find lines of dev and test whose text stands on another side, and note each.
 
     Texts are compared by the headline normaliser. A text of dev or test that stands in train goes
     from dev and test; one that stands in test goes from dev as well.
@@ -220,19 +236,63 @@ def drop_repeated(clips: Sequence[Clip], sides: Sequence[str]) -> tuple[list[int
         The indices to keep, and the number of dropped lines by reason.
     """
     texts = [normalise(clip.record.text) for clip in clips]
-    by_side: dict[str, set[str]] = defaultdict(set)
-    for text, side in zip(texts, sides, strict=True):
-        by_side[side].add(text)
+    first: dict[tuple[str, str], str] = {}  # side and text -> who says it there
+    for clip, text, side in zip(clips, texts, sides, strict=True):
+        first.setdefault((side, text), clip.record.id)
+    above = {"train": (), "dev": ("train", "test"), "test": ("train",)}
     keep: list[int] = []
     dropped: Counter[str] = Counter()
-    for i, (text, side) in enumerate(zip(texts, sides, strict=True)):
-        if side != "train" and text in by_side["train"]:
-            dropped[f"{side}: text also in train"] += 1
-        elif side == "dev" and text in by_side["test"]:
-            dropped["dev: text also in test"] += 1
-        else:
+    for i, (clip, text, side) in enumerate(zip(clips, texts, sides, strict=True)):
+        other = next((other for other in above[side] if (other, text) in first), None)
+        if other is None:
             keep.append(i)
+            continue
+        dropped[f"{side}: text also in {other}"] += 1
+        detail = f"left out of {side}: {text!r} is also in {other} ({first[other, text]})"
+        quarantine.note(clip.record.id, "repeated text", detail)
     return keep, dict(dropped)
+
+
+def note_overlaps(clips: Sequence[Clip], quarantine: Quarantine) -> int:
+    """Note each pair of clips that hold the same sound: of two tiers, two speakers, two rows.
+
+    People do talk at the same time, so this is no defect, and both are used; but on one channel
+    each of the clips has both voices, and each transcript only one of them.
+
+    Args:
+        clips: What is used.
+        quarantine: Where to note it.
+
+    Returns:
+        How many pairs were noted, at most ``MAX_PAIRS`` of one recording.
+    """
+    recordings: dict[Path, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        recordings[clip.record.audio].append(clip)
+    total = 0
+    for path, group in recordings.items():
+        spans = [(c.record.start_s, c.record.start_s + c.n_samples / SAMPLE_RATE) for c in group]
+        n_pairs = 0
+        for i, j in overlapping_pairs(spans):
+            one, other = group[i].record, group[j].record
+            if one.channel != other.channel and None not in (one.channel, other.channel):
+                continue  # None is the mean of all channels: each is a part of it
+            begin, end = max(spans[i][0], spans[j][0]), min(spans[i][1], spans[j][1])
+            detail = f"and {other.id} share {begin:.3f} to {end:.3f} s of {path.name}"
+            quarantine.note(one.id, "same time", f"{detail} ({_who(one)}; {_who(other)})")
+            n_pairs += 1
+            if n_pairs == MAX_PAIRS:
+                detail = f"further pairs of {path.name} are not listed: is a stretch there twice?"
+                quarantine.note(path.name, "same time", detail)
+                break
+        total += n_pairs
+    return total
+
+
+def _who(record: RawRecord) -> str:
+    tier, speaker = record.custom.get("tier"), record.speaker
+    named = [f"tier {tier!r}"] * bool(tier) + [f"speaker {speaker!r}"] * bool(speaker)
+    return ", ".join(named) or "nobody says who"
 
 
 def overlaps(

@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 
 from xlasr.data.containers import Native, open_native
-from xlasr.errors import AudioError, OutOfRange
+from xlasr.errors import AudioError, OutOfRange, UsageError
 
 SAMPLE_RATE = 16_000
 """Samples per second (Hz) everywhere inside the project."""
@@ -37,10 +37,27 @@ class Limits:
     """
 
     max_seconds: float = 4 * 3600.0
-    max_bytes: int = 8 << 30
+    max_bytes: float = 8 << 30
+
+    @classmethod
+    def of_hours(cls, hours: float | None) -> Limits:
+        """Return the limits for recordings of so many hours; None is no limit.
+
+        The bytes grow along: 2 GiB an hour hold three channels at 48 kHz.
+
+        Raises:
+            UsageError: Nothing would be allowed.
+        """
+        if hours is None:
+            return UNLIMITED
+        if not hours > 0:
+            raise UsageError(f"recordings of at most {hours} hours are none; allow more than 0")
+        return cls(hours * 3600.0, max(cls.max_bytes, hours * (2 << 30)))
 
 
 DEFAULT_LIMITS = Limits()
+UNLIMITED = Limits(math.inf, math.inf)
+"""For what is used while it is decoded and never held as a whole."""
 
 
 def stream(
@@ -251,8 +268,8 @@ def _mono(
         if seconds > limits.max_seconds or n_bytes > limits.max_bytes:
             raise AudioError(
                 f"{path}: too long, {seconds:.0f} s and {n_bytes >> 20} MiB decoded so far; allowed"
-                f" are {limits.max_seconds:.0f} s and {limits.max_bytes >> 20} MiB. Cut the file,"
-                " or raise the limits if it is really that long."
+                f" are {limits.max_seconds:.0f} s and {limits.max_bytes / 2**20:.0f} MiB. Cut the"
+                " file, or allow more (--max-hours) if it is really that long."
             )
         if not np.isfinite(block).all():
             raise AudioError(

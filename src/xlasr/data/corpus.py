@@ -5,6 +5,7 @@
     CORPUS/
       card.json            what it is (data/card.py)
       quarantine.jsonl     what could not be used, and why
+      notes.jsonl          what should be known of the rest; not there if there is nothing
       train.jsonl          one lhotse MonoCut a line: a recording and one supervision
       train.index.npy      (offset, duration_s, n_symbols) of each line, memory-mapped
       dev.jsonl ... test.jsonl ...
@@ -19,7 +20,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +34,12 @@ from xlasr.data.card import Card, SplitStats
 from xlasr.errors import CorpusError, UnknownName
 from xlasr.files import sha256
 
+SOURCE = "source"
+"""Custom field of a clip that was cut out of a recording and copied: the recording's path.
+
+On disk it is relative to the corpus, in an ``Utterance`` absolute. With it stand ``source_start_s``
+(where in the recording the clip begins) and, where it is not the mean of all, ``source_channel``.
+"""
 INDEX = np.dtype([("offset", "<i8"), ("duration_s", "<f4"), ("n_symbols", "<i4")])
 
 
@@ -74,6 +82,7 @@ class Utterance:
             start_s=self.start_s,
             duration_s=self.duration_s,
             channel=None if self.channel < 0 else self.channel,
+            limits=audio.UNLIMITED,  # no further than the clip's end, and that was counted before
         )
 
 
@@ -92,6 +101,8 @@ def to_cut(utterance: Utterance, folder: Path, recording: tuple[int, int]) -> di
     duration_s = min(utterance.duration_s, n_samples / sample_rate - utterance.start_s)
     channel = max(0, utterance.channel)
     custom = {"group": utterance.group, **utterance.custom}
+    if _was_cut(custom):
+        custom[SOURCE] = os.path.relpath(custom[SOURCE], folder)
     if utterance.channel < 0:
         custom["mean_of_channels"] = True
     supervision = {
@@ -136,6 +147,8 @@ def from_cut(line: bytes, folder: Path) -> Utterance:
     custom = dict(cut.get("custom") or {})
     group = custom.pop("group")
     mean = custom.pop("mean_of_channels", False)
+    if _was_cut(custom):
+        custom[SOURCE] = os.path.normpath(folder / custom[SOURCE])
     return Utterance(
         id=cut["id"],
         audio=folder / cut["recording"]["sources"][0]["source"],
@@ -148,6 +161,12 @@ def from_cut(line: bytes, folder: Path) -> Utterance:
         channel=-1 if mean else int(cut["channel"]),
         custom=custom,
     )
+
+
+def _was_cut(custom: Mapping[str, Any]) -> bool:
+    """Return whether the source is ours, and not a word of somebody else's table."""
+    start_s = custom.get("source_start_s")
+    return isinstance(custom.get(SOURCE), str) and isinstance(start_s, int | float)
 
 
 class Split(Sequence[Utterance]):

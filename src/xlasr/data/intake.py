@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xlasr.data.archives import content, is_archive, unpack
-from xlasr.data.quarantine import Quarantine
+from xlasr.data.quarantine import Quarantine, encodable
 from xlasr.data.readers import (
     ANNOTATED,
     OPTIONS,
@@ -73,6 +74,11 @@ def locate(
         raise UsageError(
             f"{name!r} is neither a file or folder here nor free speech with a name."
             f"{did_you_mean(name, SOURCES)} Names: {', '.join(SOURCES)}."
+        )
+    if encodable(str(root)) != str(root):
+        raise UsageError(
+            f"{encodable(str(root))}: the path is not UTF-8, and a corpus names what it was made"
+            " of. Rename the file or folder."
         )
     if tag is None:
         raise UsageError(f"which language is {name!r} in? Give its tag, e.g. --language cs")
@@ -170,7 +176,7 @@ def read_records(
     """
     try:
         records = _clean(READERS[where.reader](where.root, options, quarantine), quarantine)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise DataError(f"{source}: cannot be read: {error}") from error
     scratch = options.scratch
     if not copy_audio and scratch and any(r.audio.is_relative_to(scratch) for r in records):
@@ -195,7 +201,9 @@ def _clean(records: Iterable[RawRecord], quarantine: Quarantine) -> list[RawReco
     kept: dict[str, RawRecord] = {}
     for record in records:
         text = raw(record.text)
-        if not normalise(text):
+        if problem := _not_utf8(record):
+            quarantine.add(record.id, "bad encoding", problem)
+        elif not normalise(text):
             detail = f"the transcript of {record.audio.name} is {text!r}: no letter, no digit"
             quarantine.add(record.id, "empty text", detail)
         elif record.id in kept:
@@ -208,3 +216,25 @@ def _clean(records: Iterable[RawRecord], quarantine: Quarantine) -> list[RawReco
         else:
             kept[record.id] = replace(record, text=text)
     return list(kept.values())
+
+
+def _not_utf8(record: RawRecord) -> str:
+    """Return what of a record no UTF-8 file can hold, and what to do; empty if there is nothing.
+
+    Every reader's records come by here, whatever way half a surrogate pair found into them: an
+    escape in JSON, a file name in another encoding, an encoding that allows it.
+    """
+    parts = {
+        "file name": str(record.audio),
+        "text": record.text,
+        "id": record.id,
+        "speaker": record.speaker or "",
+        "group": record.group or "",
+        "extra fields": json.dumps(record.custom, ensure_ascii=False),
+    }
+    for what, value in parts.items():
+        if encodable(value) != value:
+            advice = "Rename it" if what == "file name" else "Correct it in the source"
+            origin = f"{record.origin}: " if record.origin else ""
+            return f"{origin}its {what} is not UTF-8: {encodable(value)[:300]}. {advice}"
+    return ""

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from xlasr.data.archives import scratch
+from xlasr.data.archives import outside_scratch, scratch
 from xlasr.data.arrange import Arrangement, arrange
 from xlasr.data.audio import DEFAULT_LIMITS, SAMPLE_RATE, Limits
 from xlasr.data.card import Card
 from xlasr.data.clips import Clip, make_clips
-from xlasr.data.corpus import Corpus, Utterance
+from xlasr.data.corpus import SOURCE, Corpus, Utterance
 from xlasr.data.intake import locate, read_options, read_records
 from xlasr.data.quarantine import Quarantine
+from xlasr.data.readers.base import RawRecord
 from xlasr.data.show import Display
 from xlasr.data.splits import SPLITS, check_ratios, fold_shift
 from xlasr.data.writing import check_target, staging, write_manifests
@@ -130,10 +132,13 @@ def prepare(
                 attribution=where.attribution,
                 audio="16 kHz 16-bit mono copies" if copies else "references to the source files",
             )
-            arranged = arrange(clips, where.folder, group_by, where.group_rule, ratios, fold)
-            _write(folder, clips, arranged, card, quarantine)
+            arranged = arrange(
+                clips, where.folder, group_by, where.group_rule, ratios, fold, quarantine=quarantine
+            )
+            write_clips(folder, clips, arranged, card, quarantine)
     corpus = Corpus.open(out)
     display.card(corpus.card, str(out))
+    display.notes(quarantine)
     if not progress:
         _log.info("%r, %d quarantined, dropped %s", corpus, len(quarantine), corpus.card.dropped)
     return corpus
@@ -152,16 +157,26 @@ def _nothing_left(source: str | Path, out: Path, quarantine: Quarantine) -> str:
     )
 
 
-def _write(
+def write_clips(
     folder: Path,
     clips: Sequence[Clip],
     arranged: Arrangement,
     card: Card,
     quarantine: Quarantine,
 ) -> None:
+    """Write the manifests of a corpus; the copies of lines that are left out go.
+
+    Args:
+        folder: Where to write.
+        clips: What can be used.
+        arranged: Their sides.
+        card: Language, source, licence; the rest is filled in.
+        quarantine: What cannot be used, and notes.
+    """
     splits: dict[str, list[Utterance]] = {side: [] for side in SPLITS}
     for i in arranged.keep:
-        utterance = _utterance(clips[i], arranged.groups[i], card.language)
+        source = Path(card.source).absolute()
+        utterance = _utterance(clips[i], arranged.groups[i], card.language, source)
         splits[arranged.sides[i]].append(utterance)
     if card.audio.startswith("16 kHz"):
         for i in set(range(len(clips))) - set(arranged.keep):
@@ -177,18 +192,36 @@ def _write(
     write_manifests(folder, splits, card, quarantine, recordings=recordings)
 
 
-def _utterance(clip: Clip, group: str, language: str) -> Utterance:
-    channel = clip.record.channel
-    copied = clip.path != clip.record.audio
+def _utterance(clip: Clip, group: str, language: str, source: Path) -> Utterance:
+    record = clip.record
+    copied = clip.path != record.audio
+    place = _place(record, source) if copied else {}
+    # A column of the source may have the name of one of ours.
+    own = {**place, "samples_sha256": clip.sha256}
+    custom = {f"custom_{k}" if k in own else k: v for k, v in record.custom.items()}
     return Utterance(
-        id=clip.record.id,
+        id=record.id,
         audio=clip.path,
         start_s=clip.start_s,
         duration_s=clip.n_samples / SAMPLE_RATE,
-        text=clip.record.text,
+        text=record.text,
         language=language,
-        speaker=clip.record.speaker,
+        speaker=record.speaker,
         group=group,
-        channel=0 if copied else -1 if channel is None else channel,
-        custom={**clip.record.custom, "samples_sha256": clip.sha256},
+        channel=0 if copied else -1 if record.channel is None else record.channel,
+        custom={**custom, **own},
     )
+
+
+def _place(record: RawRecord, source: Path) -> dict[str, Any]:
+    """Return where in which recording a copied clip was cut out; nothing for whole recordings.
+
+    A recording in an archive is named as if the archive were a folder.
+    """
+    if record.start_s == 0.0 and record.duration_s is None:
+        return {}
+    audio = outside_scratch(record.audio)
+    if not audio.is_absolute():  # its first folder is what it was unpacked to
+        audio = source.joinpath(*audio.parts[1:])
+    place: dict[str, Any] = {SOURCE: str(audio), "source_start_s": record.start_s}
+    return place if record.channel is None else {**place, "source_channel": record.channel}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from xlasr.data.arrange import Arrangement, arrange
 from xlasr.data.audio import DEFAULT_LIMITS, SAMPLE_RATE, Limits
 from xlasr.data.clips import Clip, make_clips
 from xlasr.data.intake import locate, read_options, read_records
-from xlasr.data.quarantine import Quarantine
+from xlasr.data.quarantine import NOTES, Entry, Quarantine
 from xlasr.data.show import Display
 from xlasr.data.splits import SPLITS, check_ratios, fold_shift
 from xlasr.data.text import character_counts, normalise
@@ -38,7 +38,7 @@ class Preview:
         split_rule: How the sides are chosen, in words.
         dropped: Lines of dev and test left out because their text stands on another side.
         warnings: What a reader of results should know.
-        quarantine: Everything that cannot be used, with reasons.
+        quarantine: Everything that cannot be used, with reasons, and the notes.
     """
 
     language: str
@@ -109,7 +109,9 @@ def preview(
                 dry=copy_audio,
             )
     arranged = (
-        arrange(clips, where.folder, group_by, where.group_rule, ratios, fold)
+        arrange(
+            clips, where.folder, group_by, where.group_rule, ratios, fold, quarantine=quarantine
+        )
         if clips
         else Arrangement([], [], [], "none", "none", {}, [])
     )
@@ -180,9 +182,14 @@ def _lines(found: Preview) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in found.warnings)
     for reason, count in found.quarantine.counts().items():
         yield f"{count} {reason}:"
-        for entry in found.quarantine:
-            if entry.reason == reason:
-                yield f"  {entry.record}: {entry.detail}"
+        yield from _entries(found.quarantine.entries, reason)
+    for reason, count in found.quarantine.note_counts().items():
+        yield f"note, {count} {reason} ({NOTES[reason]}):"
+        yield from _entries(found.quarantine.notes, reason)
+
+
+def _entries(entries: Iterable[Entry], reason: str) -> Iterator[str]:
+    yield from (f"  {e.record}: {e.detail}" for e in entries if e.reason == reason)
 
 
 def _visible(char: str) -> str:

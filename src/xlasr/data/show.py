@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from xlasr.data.card import Card
-from xlasr.data.quarantine import Quarantine
+from xlasr.data.quarantine import NOTES, Quarantine, encodable
 
 SHOWN = 10
 
@@ -24,7 +24,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print one line of plain text."""
-        self.console.print(escape(line), highlight=False)
+        self.console.print(escape(encodable(line)), highlight=False)
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -48,6 +48,16 @@ class Display:
         self.console.print(table)
         if len(quarantine.entries) > SHOWN:
             self.say(f"... and {len(quarantine.entries) - SHOWN} more in quarantine.jsonl")
+
+    def notes(self, quarantine: Quarantine) -> None:
+        """Show the first notes of each kind, and the counts."""
+        for reason, count in quarantine.note_counts().items():
+            self.say(f"{count} {reason} ({NOTES[reason]}):")
+            same = [note for note in quarantine.notes if note.reason == reason]
+            for note in same[:SHOWN]:
+                self.say(f"  {note.record}: {note.detail}")
+            if len(same) > SHOWN:
+                self.say(f"  ... and {len(same) - SHOWN} more in notes.jsonl")
 
     def card(self, card: Card, path: str) -> None:
         """Show the splits, what was dropped, and the warnings."""

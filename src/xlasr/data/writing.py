@@ -126,7 +126,7 @@ def write_manifests(
         folder: Where to write; audio inside it is referred to relatively.
         splits: Utterances per split.
         card: Completed here with counts; written last.
-        quarantine: What could not be used.
+        quarantine: What could not be used, and notes.
         recordings: (sample rate, samples) of audio files; others are measured by decoding them.
     """
     unknown = sorted(set(splits) - set(SPLITS))
@@ -155,6 +155,7 @@ def write_manifests(
         created_by=card.created_by or f"xlasr {_version()}",
     )
     quarantine.save(folder / "quarantine.jsonl")
+    quarantine.save_notes(folder / "notes.jsonl")
     (folder / "card.json").write_text(card.to_json(), encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ Reading order:
 * ``steps.py``       a Whisper decoder one token at a time, cached
 * ``seq2seq.py``     greedy decoding with it
 * ``beam.py``        beam search with it
-* ``fusion.py``      a language model from a run's training text
+* ``fusion.py``      a language model from a run's training text, kept in the run
 * ``recognise.py``   clips to text with any model: what training, evaluation and serving call
 * ``long_form.py``   long recordings: voice activity, cutting, times, in flat memory
 * ``transcribe.py``  a whole file: cut, recognised in batches, timed; ``data/annotations`` writes

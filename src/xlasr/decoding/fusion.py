@@ -1,22 +1,30 @@
-"""The language model of a run: n-grams over the model's own tokens, from training text only."""
+"""The language model of a run: n-grams over the model's own tokens, from training text only.
+
+A run keeps the one of its recipe in ``lm/``, beside its model, so that it decodes without its
+corpus: ``recipe.npz`` (the n-grams) and ``recipe.json`` (what they were built from).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from xlasr.config import DecodeSettings
 from xlasr.data.corpus import Corpus
 from xlasr.data.text import normalise
 from xlasr.decoding.ngram import NGram, build
-from xlasr.errors import UsageError
+from xlasr.errors import DataError, RunError, UsageError
+from xlasr.files import write_text
 from xlasr.models.run import SpeechModel
+from xlasr.models.tokenizer import CharTokenizer
+
+FORMAT = 1
 
 
 def language_model(model: SpeechModel, corpus: Corpus, settings: DecodeSettings) -> NGram:
     """Build n-grams from the transcripts of ``train`` and any extra texts.
-
-    Extra lines that also stand in dev or test are left out: no text of a held-out group enters a
-    language model.
 
     Args:
         model: Its tokenizer and form of text are used.
@@ -26,19 +34,139 @@ def language_model(model: SpeechModel, corpus: Corpus, settings: DecodeSettings)
     Raises:
         UsageError: A text file cannot be read.
     """
-    form = model.info["text"]
+    return _build(model, training_lines(corpus, settings, model.info["text"]), settings)
+
+
+def training_lines(corpus: Corpus, settings: DecodeSettings, form: str) -> list[str]:
+    """What a language model learns from, a line each, as ``form`` writes it.
+
+    Extra lines that also stand in dev or test are left out: no text of a held-out group enters a
+    language model.
+
+    Raises:
+        UsageError: A text file cannot be read.
+    """
     texts = [normalise(u.text, form) for u in corpus.split("train")]
     held_out = {
         normalise(u.text) for name in corpus.splits if name != "train" for u in corpus.split(name)
     }
-    for path in settings.lm_text:
+    lines = extra_lines(settings)
+    return texts + [normalise(line, form) for line in lines if normalise(line) not in held_out]
+
+
+def extra_lines(settings: DecodeSettings) -> list[str]:
+    """Lines of ``lm_text``, as written.
+
+    Raises:
+        UsageError: A text file cannot be read.
+        CorpusError: A folder is no corpus.
+    """
+    lines: list[str] = []
+    for path in settings.lm_text if settings.lm_order else ():
         if Path(path).is_dir():
-            lines = [u.text for u in Corpus.open(path).split("train")]
-        else:
-            try:
-                lines = Path(path).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"cannot read {path} as UTF-8 text: {error}") from error
-        texts += [normalise(line, form) for line in lines if normalise(line) not in held_out]
-    ids = [model.tokenizer.encode(text) for text in texts]
+            lines += [u.text for u in Corpus.open(path).split("train")]
+            continue
+        try:
+            lines += Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {path} as UTF-8 text: {error}") from error
+    return lines
+
+
+def save_language_model(
+    run: Path, model: SpeechModel, corpus: Corpus, settings: DecodeSettings
+) -> None:
+    """Keep the language model of a run's recipe in its folder; one that is there and fits stays.
+
+    Args:
+        run: Folder of the run.
+        model: The finished one.
+        corpus: Of the run.
+        settings: Of the recipe.
+
+    Raises:
+        UsageError: A text file cannot be read.
+    """
+    try:
+        if saved_language_model(run, model, settings) is not None:
+            return
+    except RunError:
+        pass  # built again
+    lines = training_lines(corpus, settings, model.info["text"])
+    facts = {
+        **_wanted(model, settings),
+        "corpus_sha256": corpus.sha256,
+        "text_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        "lines": len(lines),
+    }
+    told, table = _files(run)
+    table.parent.mkdir(exist_ok=True)
+    told.unlink(missing_ok=True)  # a kill between the two writes leaves no pair that misfits
+    _build(model, lines, settings).save(table)
+    write_text(told, json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+def saved_language_model(run: Path, model: SpeechModel, settings: DecodeSettings) -> NGram | None:
+    """Open the language model that a run keeps.
+
+    Args:
+        run: Folder of the run.
+        model: The finished one.
+        settings: How to decode.
+
+    Returns:
+        None where the run keeps none, or one of another order or of other texts.
+
+    Raises:
+        RunError: It is damaged, or belongs to other letters than the model's.
+    """
+    told, table = _files(run)
+    if not keeps_language_model(run):
+        return None
+    facts, wanted = _read(told), _wanted(model, settings)
+    again = f"`xlasr adapt --resume {run}` makes it again"
+    if facts.get("format") != FORMAT:
+        raise RunError(f"{told} is damaged, or of another version of xlasr; {again}")
+    if any(facts.get(key) != wanted[key] for key in ("order", "lm_text")):
+        return None
+    if facts != {**facts, **wanted}:
+        raise RunError(f"{table} was built for other letters than those of {run}/model; {again}")
+    try:
+        return NGram.load(table)
+    except DataError as error:
+        raise RunError(f"{error}; {again}") from error
+
+
+def keeps_language_model(run: Path) -> bool:
+    """Whether a run has one in its folder, of whatever kind."""
+    return _files(run)[0].exists()
+
+
+def _wanted(model: SpeechModel, settings: DecodeSettings) -> dict[str, Any]:
+    """What a language model must have been built with."""
+    tokenizer = model.tokenizer
+    letters = tokenizer.symbols if isinstance(tokenizer, CharTokenizer) else tokenizer.spec
+    return {
+        "format": FORMAT,
+        "order": settings.lm_order,
+        "lm_text": list(settings.lm_text),
+        "form": model.info["text"],
+        "vocabulary_sha256": hashlib.sha256(json.dumps(letters).encode()).hexdigest(),
+    }
+
+
+def _build(model: SpeechModel, lines: list[str], settings: DecodeSettings) -> NGram:
+    ids = [model.tokenizer.encode(line) for line in lines]
     return build((row for row in ids if row), settings.lm_order, len(model.tokenizer))
+
+
+def _files(run: Path) -> tuple[Path, Path]:
+    return run / "lm" / "recipe.json", run / "lm" / "recipe.npz"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xlasr.data import audio
 from xlasr.data.annotations import TimedText
 from xlasr.decoding import long_form
 from xlasr.decoding.recognise import DecodeOptions, recognise
+from xlasr.errors import AudioError
 from xlasr.models.run import SpeechModel
+
+WordTimer = Callable[[NDArray[np.float32], str], Sequence[TimedText]]
+"""(samples of a segment, its text) -> its words, in seconds from its start."""
 
 AT_ONCE_S = 120.0
 """Seconds of speech held and recognised together; memory does not grow past this."""
@@ -20,16 +28,18 @@ def transcribe_file(
     path: str | Path,
     options: DecodeOptions,
     *,
-    limits: audio.Limits = audio.DEFAULT_LIMITS,
+    limits: audio.Limits = audio.UNLIMITED,
+    words: WordTimer | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Iterator[TimedText]:
-    """Transcribe a file, segment by segment, in order.
+    """Transcribe a file, segment by segment, in order; memory does not grow with its length.
 
     Args:
         model: In evaluation mode.
         path: Any file ``data.audio`` reads.
         options: How to decode.
         limits: Refuses files that decode to more.
+        words: Finds the words of each segment (``alignment.words.word_timer``).
         progress: Called with the seconds reached in the file.
 
     Yields:
@@ -37,25 +47,42 @@ def transcribe_file(
         files yield nothing.
 
     Raises:
-        AudioError: The file cannot be decoded.
+        AudioError: The file cannot be decoded; all that could be was given before.
     """
     longest_s = min(28.0, model.encoder.max_samples / 16_000 - 0.1)
     waiting: list[long_form.Segment] = []
     held_s = 0.0
-    blocks = audio.stream(path, limits=limits)
+    damage: list[AudioError] = []
+    # short blocks: the one in which a file fails is lost
+    blocks = _until_damage(audio.stream(path, block_s=0.5, limits=limits), damage)
     for segment in long_form.segments(blocks, long_form.Cutting(max_segment_s=longest_s)):
         waiting.append(segment)
         held_s += segment.end_s - segment.start_s
         if held_s >= AT_ONCE_S:
-            yield from _recognised(model, waiting, options)
+            yield from _recognised(model, waiting, options, words)
             if progress:
                 progress(segment.end_s)
             waiting, held_s = [], 0.0
-    yield from _recognised(model, waiting, options)
+    yield from _recognised(model, waiting, options, words)
+    if damage:
+        raise damage[0]
+
+
+def _until_damage(
+    blocks: Iterator[NDArray[np.float32]], damage: list[AudioError]
+) -> Iterator[NDArray[np.float32]]:
+    """Pass blocks on until the file fails, and keep the error: what came before is still used."""
+    try:
+        yield from blocks
+    except AudioError as error:
+        damage.append(error)
 
 
 def _recognised(
-    model: SpeechModel, waiting: list[long_form.Segment], options: DecodeOptions
+    model: SpeechModel,
+    waiting: list[long_form.Segment],
+    options: DecodeOptions,
+    words: WordTimer | None,
 ) -> Iterator[TimedText]:
     if not waiting:
         return
@@ -63,6 +90,15 @@ def _recognised(
     found = recognise(model, clips, [len(c) / 16_000 for c in clips], options)
     for segment, result in zip(waiting, found, strict=True):
         if result.text:
+            found_words = words(segment.samples, result.text) if words else ()
             yield TimedText(
-                segment.start_s, segment.end_s, result.text, confidence=result.confidence
+                segment.start_s,
+                segment.end_s,
+                result.text,
+                [_moved(word, segment.start_s) for word in found_words],
+                confidence=result.confidence,
             )
+
+
+def _moved(word: TimedText, by_s: float) -> TimedText:
+    return replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s)

@@ -36,3 +36,8 @@ BUILT_IN = {
         "real Whisper, English only; families seq2seq and ctc",
     )
 }
+
+
+def bases() -> list[BuiltIn]:
+    """The bases that xlasr fetches by itself; ``adapt`` also takes directories and hub ids."""
+    return list(BUILT_IN.values())

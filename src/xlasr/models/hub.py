@@ -11,6 +11,7 @@ from typing import Any
 from xlasr.data import cache_dir
 from xlasr.errors import BaseError, HubUnreachable, UnknownName
 from xlasr.files import sha256
+from xlasr.models.bin_weights import bin_files, convert, converted_folder
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
 
@@ -49,12 +50,15 @@ def weights_sha256(folder: Path) -> str:
     return sha256(*sorted(folder.glob("*.safetensors")))
 
 
-def find_base(name: str) -> Base:
+def find_base(name: str, *, convert_bin: bool = False) -> Base:
     """Find a base and, for a built-in or a hub id, fetch it.
 
     Args:
         name: A built-in name (``whisper-tiny.en``), a transformers directory, a finished run to
             go on from, or a hub id (``facebook/wav2vec2-xls-r-300m``).
+        convert_bin: Where there are only pickled weights (``pytorch_model.bin``), convert them
+            once, into the cache; see ``models/bin_weights.py``. What was converted before is found
+            without it.
 
     Raises:
         BaseError: The directory is no model of a known kind, or has no safetensors.
@@ -68,7 +72,7 @@ def find_base(name: str) -> Base:
     elif Path(name).is_dir():
         folder = _model_of_run(Path(name))
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        folder = _download(name)
+        folder = _download(name, convert_bin)
     else:
         raise UnknownName("base (not a directory either)", name, BUILT_IN)
     if not (folder / "config.json").exists():
@@ -77,10 +81,7 @@ def find_base(name: str) -> Base:
             f"Built in: {', '.join(BUILT_IN)}; or give a directory made by save_pretrained"
         )
     if not list(folder.glob("*.safetensors")):
-        raise BaseError(
-            f"{folder} has no .safetensors. xlasr reads no pickle; convert it once where you "
-            "trust it: model.save_pretrained(directory, safe_serialization=True)"
-        )
+        folder = _converted(name, folder, convert_bin)
     try:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (ValueError, KeyError, TypeError) as error:
@@ -89,6 +90,26 @@ def find_base(name: str) -> Base:
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
     return Base(name, folder, weights_sha256(folder), model_type, _adapted_family(folder))
+
+
+def _converted(name: str, folder: Path, convert_bin: bool) -> Path:
+    """The folder with its pickled weights as safetensors."""
+    if not bin_files(folder):
+        raise BaseError(
+            f"{folder} has no weights: neither .safetensors nor pytorch_model.bin. For a hub id "
+            "that has only the latter add --convert-bin (find_base(..., convert_bin=True))"
+        )
+    if convert_bin:
+        return convert(folder, cache_dir())
+    before = converted_folder(folder, cache_dir())
+    if before.exists():
+        return before
+    raise BaseError(
+        f"{name} has no .safetensors, only {bin_files(folder)[0].name}, which is a pickle: a file "
+        "that may run code when it is opened. Where you trust its source, `xlasr adapt --base "
+        f"{name} --convert-bin` (find_base(..., convert_bin=True)) converts it once, in a process "
+        "of its own that takes tensors only"
+    )
 
 
 def _model_of_run(folder: Path) -> Path:
@@ -113,7 +134,7 @@ def _adapted_family(folder: Path) -> str | None:
         raise BaseError(f"{path} names no family; is it damaged?") from error
 
 
-def _download(name: str) -> Path:
+def _download(name: str, convert_bin: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -123,7 +144,10 @@ def _download(name: str) -> Path:
 
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        found = Path(snapshot_download(name, allow_patterns=patterns))
+        if convert_bin and not list(found.glob("*.safetensors")):
+            found = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin"]))
+        return found
     except HFValidationError:
         raise UnknownName("base (neither a directory nor a hub id)", name, BUILT_IN) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

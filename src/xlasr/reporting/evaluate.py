@@ -25,6 +25,8 @@ from xlasr.reporting.evaluation import Evaluation, Kept, Speed, UnderCondition
 from xlasr.scoring.bootstrap import paired
 from xlasr.scoring.breakdown import Part, by_duration, by_name, by_snr, by_speech_rate
 from xlasr.scoring.error_rates import Score, score
+from xlasr.scoring.japanese import score_japanese
+from xlasr.scoring.normalisers import headline_for
 from xlasr.scoring.rare_words import RARE_BELOW
 from xlasr.scoring.scorecard import make_scorecard
 
@@ -113,9 +115,16 @@ def base_transcripts(
     return found
 
 
-def score_split(split: Split, found: Sequence[Recognised], normaliser: str) -> Score:
-    """Score transcripts in the split's order, by utterance id."""
+def score_split(split: Split, found: Sequence[Recognised], normaliser: str | None = None) -> Score:
+    """Score transcripts in the split's order, by utterance id.
+
+    Args:
+        split: With the references.
+        found: What was heard.
+        normaliser: None is the headline of the script: without spaces where it has none.
+    """
     utterances = list(split)
+    normaliser = normaliser or headline_for(u.text for u in utterances)
     return score(
         {u.id: u.text for u in utterances},
         {u.id: r.text for u, r in zip(utterances, found, strict=True)},
@@ -180,28 +189,34 @@ def evaluate_model(
         round(time.process_time() - used, 1),
     )
     plain = None if base is None else base_transcripts(base, split, language, tell("base"))
-    adapted = score_split(split, found, "headline")
-    unadapted = None if plain is None else score_split(split, plain, "headline")
-    texts = {u.id: u.text for u in split}
+    texts, groups = {u.id: u.text for u in split}, {u.id: u.group for u in split}
+    speakers = speakers_in(split)
+    card = make_scorecard(
+        texts,
+        {key: r.text for key, r in zip(texts, found, strict=True)},
+        groups,
+        unit="group",
+        training=None if training is None else list(training),
+        terms=terms,
+        rare_below=rare_below,
+        speakers=speakers,
+    )
+    adapted = card.score
+    unadapted = None if plain is None else score_split(split, plain)
+    heard = {} if plain is None else {k: r.text for k, r in zip(texts, plain, strict=True)}
     return Evaluation(
         split=split.name,
         adapted=adapted,
-        adapted_raw=score_split(split, found, "raw"),
+        adapted_raw=card.raw,
         base=unadapted,
         base_raw=None if plain is None else score_split(split, plain, "raw"),
         paired=None if unadapted is None else paired(unadapted, adapted, "cer"),
         loops=sum(r.looped for r in found),
         empty=sum(not r.text for r in found),
         events=_warnings(unadapted, adapted),
-        card=make_scorecard(
-            texts,
-            {key: r.text for key, r in zip(texts, found, strict=True)},
-            {u.id: u.group for u in split},
-            unit="group",
-            training=None if training is None else list(training),
-            terms=terms,
-            rare_below=rare_below,
-        ),
+        speakers=speakers,
+        base_japanese=score_japanese(texts, heard, groups) if heard and card.japanese else None,
+        card=card,
         parts=breakdown(split, adapted),
         conditions=[
             UnderCondition(name, *_scores(split, *both(split, language, f", {name}", name)))
@@ -233,10 +248,13 @@ def _warnings(base: Score | None, adapted: Score) -> list[dict[str, Any]]:
 def _scores(
     split: Split, mine: list[Recognised], base: list[Recognised] | None
 ) -> tuple[Score, Score | None]:
-    return (
-        score_split(split, mine, "headline"),
-        None if base is None else score_split(split, base, "headline"),
-    )
+    return score_split(split, mine), None if base is None else score_split(split, base)
+
+
+def speakers_in(split: Split) -> int | None:
+    """Return how many different speakers a split has; None where one is not known."""
+    names = {u.speaker for u in split}
+    return None if None in names else len(names)
 
 
 def _kept(
@@ -244,7 +262,9 @@ def _kept(
 ) -> Kept:
     after, before = _scores(split, mine, base)
     test = None if before is None else paired(before, after, "cer")
-    return Kept(str(corpus.path), corpus.language, split.name, after, before, test)
+    return Kept(
+        str(corpus.path), corpus.language, split.name, after, before, test, speakers_in(split)
+    )
 
 
 def breakdown(split: Split, scored: Score) -> dict[str, list[Part]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlasr.reporting import formatting, plots
 from xlasr.reporting import lines as selection
-from xlasr.reporting.comparison import Comparison, compare, notes
+from xlasr.reporting.comparison import Comparison, Pair, compare, metrics_of, notes
 from xlasr.reporting.sections import Section, of_evaluation
 from xlasr.reporting.tables import verdict
 from xlasr.scoring import Score
@@ -50,6 +50,9 @@ class ReportData:
         summary: ``run.json``: base, language, seed, environment (versions, command, commit), stages
             (stage, updates, audio_s, trainable_parameters, parameters, ...), cost.
         decode: Settings the adapted model decoded with, for print.
+        more: Other scores beside the headline, such as those of Japanese.
+        speakers: How many different speakers were scored; None or 0 is not known.
+        notes: What must be known to read it, beside the notes of the intervals.
         sections: Tables below the headline: rare words, parts, channels, languages to keep.
     """
 
@@ -67,6 +70,9 @@ class ReportData:
     summary: Mapping[str, Any] = field(default_factory=dict)
     decode: Mapping[str, Any] = field(default_factory=dict)
     sections: Sequence[Section] = ()
+    more: Sequence[Pair] = ()
+    speakers: int | None = None
+    notes: Sequence[str] = ()
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
@@ -143,6 +149,9 @@ def report_of_run(
             summary=facts,
             decode=decode or {},
             sections=of_evaluation(evaluation),
+            more=evaluation.more,
+            speakers=evaluation.speakers,
+            notes=evaluation.notes,
         ),
     )
 
@@ -173,7 +182,9 @@ def render(data: ReportData) -> str:
     from markupsafe import Markup
 
     environment = template_environment()
-    rows = compare(data.base, data.adapted, data.base_raw, data.adapted_raw)
+    raw = data.base_raw, data.adapted_raw
+    rows = compare(data.base, data.adapted, *raw, data.more, data.speakers)
+    headline = rows[: len(metrics_of(data.adapted))]
     metric = selection.alignment_metric(data.adapted)
     samples = [
         ("A fair sample", "chosen by a hash of the id, sorted from good to bad", _sample(data)),
@@ -186,13 +197,13 @@ def render(data: ReportData) -> str:
     ]
     # Drawn by plots.py; what it draws of the corpus (names of groups) matplotlib has escaped.
     drawings: list[Markup] = [Markup(svg) for svg in plots.learning_curves(data.metrics)]  # noqa: S704
-    groups = [plots.group_plot(data.base, data.adapted, row.metric) for row in rows[:2]]
+    groups = [plots.group_plot(data.base, data.adapted, row.metric) for row in headline]
     by_group = [Markup(svg) for svg in groups if svg]  # noqa: S704
     return environment.get_template("report.html.j2").render(
         data=data,
         sentence=sentence(data, rows[0]),
         rows=rows,
-        cards=[_bars(row) for row in rows[:2]],
+        cards=[_bars(row) for row in headline],
         verdict=verdict,
         drawings=drawings,
         by_group=by_group,
@@ -206,7 +217,8 @@ def render(data: ReportData) -> str:
         events=list(data.events)[:SHOWN_EVENTS],
         stages=data.summary.get("stages", []),
         groups=len(data.adapted.per_group("cer")[0]),
-        notes=notes(rows),
+        notes=[*data.notes, *notes(rows)],
+        spaceless=len(headline) == 1,
         decode=", ".join(
             f"{key} {value}" for key, value in data.decode.items() if value not in (None, [], "")
         ),

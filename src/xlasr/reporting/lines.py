@@ -32,6 +32,8 @@ def alignment_metric(score: Score) -> Metric:
 
     Judged by the references: over 12 characters a word, and hardly more words than lines.
     """
+    if score.normaliser == "unspaced":
+        return "cer"
     words, characters = score.words.reference, score.characters.reference
     return "cer" if characters > 12 * words and words <= 1.5 * len(score.utterances) else "wer"
 

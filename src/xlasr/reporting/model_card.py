@@ -13,55 +13,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xlasr.errors import CorpusError, DataError
 from xlasr.files import write_text
 from xlasr.reporting.formatting import duration, number, per_cent, short, span, whole
+from xlasr.reporting.hub_metadata import Scored, metadata, words_first
 from xlasr.scoring import Score, rate_interval
 from xlasr.scoring.error_rates import Metric
-from xlasr.scoring.normalisers import is_unspaced
-
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResult, ModelCardData
 
 FILE = "README.md"
-HUB_BASES = {"whisper-tiny.en": "openai/whisper-tiny.en"}
-"""Built-in bases by their names on the Hub."""
-LICENCES = {
-    "Apache-2.0": "apache-2.0",
-    "CC0-1.0": "cc0-1.0",
-    "CC-BY-3.0": "cc-by-3.0",
-    "CC-BY-4.0": "cc-by-4.0",
-    "CC-BY-SA-3.0": "cc-by-sa-3.0",
-    "CC-BY-SA-4.0": "cc-by-sa-4.0",
-    "CC-BY-NC-4.0": "cc-by-nc-4.0",
-    "CC-BY-NC-SA-4.0": "cc-by-nc-sa-4.0",
-    "GPL-2.0-only": "gpl-2.0",
-    "GPL-2.0-or-later": "gpl-2.0",
-    "GPL-3.0-only": "gpl-3.0",
-    "GPL-3.0-or-later": "gpl-3.0",
-    "MIT": "mit",
-}
-"""SPDX expressions by the Hub's identifiers."""
 DRAFT: dict[Metric, float] = {"wer": 0.3, "cer": 0.15}
 """From this error rate on the card calls transcripts a draft."""
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MARKS = re.compile(r"([\\`*_\[\]<>|#])")
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """One evaluation of the run."""
-
-    corpus: str
-    split: str
-    decode: str
-    score: Score
-    base: Score | None
-    content: Mapping[str, Any]
 
 
 def write_model_card(
@@ -79,7 +44,8 @@ def write_model_card(
         facts: ``run.json``.
         card: Of the corpus that was scored, as ``card.json`` has it.
         evaluation: What ``evaluations/SPLIT.json`` holds; shown first.
-        licence: Of the adapted weights, as an SPDX expression, where their owner has said it.
+        licence: Of the adapted weights, as an SPDX expression, where their owner has said it. None
+            takes the licence of the speech where that is known, and says so.
 
     Returns:
         The file.
@@ -92,17 +58,23 @@ def write_model_card(
     folder = Path(run_folder)
     scored = _evaluations(folder, evaluation)
     training = _training_card(facts, card, evaluation)
-    metadata = _metadata(folder, facts, training, scored, licence)
+    stated = licence or _licence_of(training)
+    data = metadata(folder, facts, training, scored, stated)
     text = _text(folder, facts, training, scored, licence)
-    content = f"---\n{metadata.to_yaml()}\n---\n\n{text}"
+    content = f"---\n{data.to_yaml()}\n---\n\n{text}"
     path = folder / FILE
     write_text(path, str(ModelCard(content)))  # refuses metadata that the Hub could not read
     return path
 
 
-def _evaluations(folder: Path, evaluation: Mapping[str, Any]) -> list[_Scored]:
+def _licence_of(card: Mapping[str, Any]) -> str | None:
+    found = str(card.get("licence") or "unknown")
+    return None if found == "unknown" else found
+
+
+def _evaluations(folder: Path, evaluation: Mapping[str, Any]) -> list[Scored]:
     """This evaluation, then the others in the folder, each corpus, split and decoding once."""
-    found: dict[tuple[str, str, str], _Scored] = {}
+    found: dict[tuple[str, str, str], Scored] = {}
     contents: list[Mapping[str, Any]] = [evaluation]
     for path in sorted((folder / "evaluations").glob("*.json")):
         try:
@@ -112,7 +84,7 @@ def _evaluations(folder: Path, evaluation: Mapping[str, Any]) -> list[_Scored]:
     for content in contents:
         decode = _decoding(content.get("decode") or {})
         base = content.get("base")
-        entry = _Scored(
+        entry = Scored(
             Path(str(content["corpus"])).name,
             str(content["split"]),
             decode,
@@ -142,65 +114,6 @@ def _training_card(
     return found
 
 
-def _metadata(
-    folder: Path,
-    facts: Mapping[str, Any],
-    card: Mapping[str, Any],
-    scored: Sequence[_Scored],
-    licence: str | None,
-) -> ModelCardData:
-    from huggingface_hub import ModelCardData
-
-    language = str(facts["language"])
-    name = str(facts["base"]["name"])
-    # A path of this machine is no name on the Hub.
-    base = HUB_BASES.get(name) or (name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None)
-    source = str(card.get("source") or "")
-    dataset = source if _NAME.fullmatch(source) else _slug(Path(facts["corpus"]["path"]).name)
-    tags = ["automatic-speech-recognition", "xlasr", _slug(facts.get("recipe", ""))]
-    tags.append(_slug(facts["base"].get("model_type", "")))
-    extra: dict[str, Any] = {"base_model_relation": "finetune"} if base else {}
-    if licence and licence not in LICENCES:
-        extra |= {"license_name": licence}
-    return ModelCardData(
-        language=_slug(language.split("-")[0]),
-        license=None if licence is None else LICENCES.get(licence, "other"),
-        base_model=base,
-        datasets=[dataset],
-        pipeline_tag="automatic-speech-recognition",
-        library_name="xlasr",
-        tags=list(dict.fromkeys(tag for tag in tags if tag)),
-        metrics=list(_metrics(scored[0].score)),
-        model_name=_slug(folder.absolute().name),
-        eval_results=[result for entry in scored for result in _results(entry)],
-        **extra,
-    )
-
-
-def _results(entry: _Scored) -> list[EvalResult]:
-    from huggingface_hub import EvalResult
-
-    return [
-        EvalResult(
-            task_type="automatic-speech-recognition",
-            task_name="Automatic Speech Recognition",
-            dataset_type=_slug(entry.corpus),
-            dataset_name=_slug(entry.corpus),
-            dataset_split=_slug(entry.split),
-            metric_type=metric,
-            metric_name=f"{entry.split.capitalize()} {metric.upper()} in per cent ({entry.decode})",
-            metric_value=round(100 * entry.score.counts(metric).rate, 2),
-        )
-        for metric in _metrics(entry.score)
-        if entry.score.counts(metric).reference
-    ]
-
-
-def _metrics(score: Score) -> tuple[Metric, ...]:
-    """What is worth saying: WER has no words in scripts without spaces."""
-    return ("cer",) if is_unspaced(u.reference for u in score.utterances) else ("wer", "cer")
-
-
 def _decoding(decode: Mapping[str, Any]) -> str:
     beam = int(decode.get("beam", 1))
     text = "greedy" if beam == 1 else f"beam {beam}"
@@ -213,7 +126,7 @@ def _text(
     folder: Path,
     facts: Mapping[str, Any],
     card: Mapping[str, Any],
-    scored: Sequence[_Scored],
+    scored: Sequence[Scored],
     licence: str | None,
 ) -> str:
     base, language = _plain(facts["base"]["name"]), _plain(facts["language"])
@@ -235,7 +148,7 @@ def _text(
     return "\n\n".join(parts) + "\n"
 
 
-def _scores(scored: Sequence[_Scored]) -> str:
+def _scores(scored: Sequence[Scored]) -> str:
     lines = [
         "| corpus | split | decoding | model | WER | 95 % interval | CER | 95 % interval |",
         "|---|---|---|---|---|---|---|---|",
@@ -249,8 +162,8 @@ def _scores(scored: Sequence[_Scored]) -> str:
             cells += [entry.decode, name] if name == "this one" else ["greedy", name]
             metrics: tuple[Metric, Metric] = ("wer", "cer")
             for metric in metrics:
-                rate = rate_interval(score, metric)
-                known = metric in _metrics(score)
+                rate = rate_interval(score, metric, speakers=entry.content.get("speakers"))
+                known = metric in words_first(score)
                 cells += [per_cent(rate.value), span(rate.ends)] if known else ["", ""]
                 notes += [rate.note] if known and name == "this one" else []
             line = f"| {' | '.join(cells)} |"
@@ -258,20 +171,37 @@ def _scores(scored: Sequence[_Scored]) -> str:
                 lines.append(line)
     first = scored[0].score
     groups = len(first.per_group("cer")[0])
+    unspaced = ", case and spaces" if len(words_first(first)) == 1 else " and case"
     text = (
         f"{whole(len(first.utterances))} utterances of {whole(groups)} groups (speakers, scenes or"
-        f" recordings); case and punctuation do not count (normaliser {first.normaliser}"
+        f" recordings); punctuation{unspaced} do not count (normaliser {first.normaliser}"
         f" v{first.normaliser_version}); the intervals resample groups."
     )
+    text += "".join(_japanese(entry) for entry in scored)
+    notes = [*((scored[0].content.get("scorecard") or {}).get("notes") or ()), *notes]
     shown = "".join(f" Note: {note}." for note in dict.fromkeys(notes) if note)
     return "\n".join(lines) + f"\n\n{text}{shown}"
 
 
+def _japanese(entry: Scored) -> str:
+    """The scores by MeCab's words and by readings, which are no WER and CER of the table's kind."""
+    found = (entry.content.get("japanese") or {}).get("adapted")
+    if not found:
+        return ""
+    words, readings = (Score.from_dict(found[key]) for key in ("words", "readings"))
+    wer, cer = rate_interval(words, "wer"), rate_interval(readings, "cer")
+    return (
+        f" {_plain(entry.corpus)}, {_plain(entry.split)} ({entry.decode}): WER over MeCab's words"
+        f" {per_cent(wer.value)} [{span(wer.ends)}], CER with spellings of one reading equal"
+        f" {per_cent(cer.value)} [{span(cer.ends)}] ({_plain(found['dictionary'])})."
+    )
+
+
 def _limits(
-    facts: Mapping[str, Any], card: Mapping[str, Any], scored: Sequence[_Scored]
+    facts: Mapping[str, Any], card: Mapping[str, Any], scored: Sequence[Scored]
 ) -> str:  # fmt: skip
     entry = scored[0]
-    metric = _metrics(entry.score)[0]
+    metric = words_first(entry.score)[0]
     rate, unit = entry.score.counts(metric).rate, "word" if metric == "wer" else "character"
     points = []
     if rate >= DRAFT[metric]:
@@ -341,12 +271,19 @@ def _training(facts: Mapping[str, Any], card: Mapping[str, Any], licence: str | 
         points.append(
             f"Split: {_plain(card['split_rule'])}; a group is: {_plain(card.get('group_rule', ''))}"
         )
-    points.append(
-        f"Licence of these weights: {_plain(licence)}."
-        if licence
-        else "Licence of these weights: not stated. They come from the base and the speech above;"
-        " whoever publishes them states it, under the terms of both."
-    )
+    if licence:
+        told = f"{_plain(licence)}."
+    elif of_speech := _licence_of(card):
+        told = (
+            f"{_plain(of_speech)}, that of the speech; their owner has stated no other"
+            " (`xlasr evaluate --licence`), and the terms of the base hold too."
+        )
+    else:
+        told = (
+            "not stated. They come from the base and the speech above; whoever publishes them"
+            " states it (`xlasr evaluate --licence`), under the terms of both."
+        )
+    points.append(f"Licence of these weights: {told}")
     return "\n".join(lines) + "\n\n" + "\n".join(f"* {point}" for point in points)
 
 
@@ -386,11 +323,6 @@ def _again(facts: Mapping[str, Any]) -> str:
         f"{fence}\n{command}\n{fence}\n\n"
         "Every setting is in `recipe.yaml`.\n\n| | |\n|---|---|\n" + "\n".join(table)
     )
-
-
-def _slug(text: object) -> str:
-    """A name for the metadata: letters, digits, dots and dashes."""
-    return re.sub(r"[^\w.-]+", "-", str(text)).strip("-")[:96] or "unnamed"
 
 
 def _plain(text: object) -> str:

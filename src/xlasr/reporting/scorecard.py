@@ -13,7 +13,7 @@ from xlasr.reporting import lines as selection
 from xlasr.reporting.formatting import per_cent, span, whole
 from xlasr.reporting.sections import Section, numbers, of_card
 from xlasr.reporting.tables import marked
-from xlasr.scoring import Counts, UtteranceScore
+from xlasr.scoring import Counts, UtteranceScore, rate_interval
 from xlasr.scoring.confidence import RateInterval
 from xlasr.scoring.scorecard import Scorecard
 
@@ -24,14 +24,15 @@ def show_scorecard(console: Console, card: Scorecard, lines: int = 5) -> None:
     Args:
         console: Where to.
         card: Of ``score_files``.
-        lines: Worst and best lines and commonest substitutions shown; 0 is none.
+        lines: Worst and best lines shown; 0 is none.
     """
     groups = card.cer.n_groups
     resampled = "" if card.unit == "utterances" else f", {whole(groups)} groups by {card.unit!r}"
     _show(
         console,
         f"{whole(len(card.score.utterances))} utterances{resampled};"
-        f" normaliser {card.score.normaliser} v{card.score.normaliser_version}",
+        f" normaliser {card.score.normaliser} v{card.score.normaliser_version}"
+        f"{'' if card.score.costs == 'levenshtein' else f', costs of {card.score.costs}'}",
         _rates(card),
     )
     notes = [interval.note for interval in (card.wer, card.cer) if interval is not None]
@@ -47,10 +48,6 @@ def show_scorecard(console: Console, card: Scorecard, lines: int = 5) -> None:
     for section in of_card(card):
         show_section(console, section)
     if lines > 0:
-        if card.pairs:
-            console.print(Text("\ncommonest substitutions (said -> heard)", style="bold"))
-            shown = (f"{ref} -> {hyp} ({whole(n)})" for ref, hyp, n in card.pairs[: 2 * lines])
-            console.print(Text("   " + ", ".join(shown)))
         _show_lines(console, "worst lines", card.score.worst(lines), card)
         _show_lines(console, "best lines", card.score.best(lines), card)
         console.print(Text("[-missing] [+too much] [heard|said]", style="dim"), highlight=False)
@@ -81,8 +78,11 @@ def _rates(card: Scorecard) -> Table:
         add("WER", card.score.words, card.wer)
     add("CER", card.score.characters, card.cer)
     if card.japanese is not None:
-        add(f"WER, MeCab words ({card.japanese.dictionary})", card.japanese.words.words)
-        add("CER, kana and kanji of one reading equal", card.japanese.readings.characters)
+        words, readings = card.japanese.words, card.japanese.readings
+        name = f"WER, MeCab words ({card.japanese.dictionary})"
+        add(name, words.words, rate_interval(words, "wer"))
+        name = "CER, kana and kanji of one reading equal"
+        add(name, readings.characters, rate_interval(readings, "cer"))
     if card.score.normaliser != "raw":
         if card.wer is not None:
             add("WER as written", card.raw.words)

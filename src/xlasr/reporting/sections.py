@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from xlasr.reporting.formatting import number, p_value, per_cent, whole
-from xlasr.scoring import Counts, Score
+from xlasr.reporting.comparison import metrics_of
+from xlasr.reporting.evaluation import KEPT_BELOW, Evaluation
+from xlasr.reporting.formatting import number, p_value, per_cent, span, whole
+from xlasr.scoring import Counts, Score, rate_interval
+from xlasr.scoring.confidence import FEW_GROUPS, LEAST_GROUPS, ONE_VOICE
+from xlasr.scoring.error_rates import Metric
 from xlasr.scoring.rare_words import RareWords
 from xlasr.scoring.scorecard import Scorecard
 
-if TYPE_CHECKING:
-    from xlasr.reporting.evaluation import Evaluation
-
 COUNTS = ("S", "D", "I", "N")
+PAIRS = 12
+"""Commonest substitutions that are shown."""
 
 
 @dataclass
@@ -48,7 +50,7 @@ def of_evaluation(evaluation: Evaluation) -> list[Section]:
 
 
 def of_card(card: Scorecard) -> list[Section]:
-    """Return rare and common words, words that must be right, and kinds of errors."""
+    """Return rare and common words, words that must be right, kinds of errors, substitutions."""
     sections = []
     if card.rare is not None:
         sections.append(_rare(card.rare))
@@ -56,6 +58,9 @@ def of_card(card: Scorecard) -> list[Section]:
         sections.append(_micro(card))
     if any(kind.word_errors or kind.character_errors for kind in card.kinds):
         sections.append(_kinds(card))
+    if card.pairs:
+        rows = [[ref, hyp, whole(count)] for ref, hyp, count in card.pairs[:PAIRS]]
+        sections.append(Section("commonest substitutions", ("said", "heard", "times"), rows))
     return sections
 
 
@@ -112,57 +117,77 @@ def _kinds(card: Scorecard) -> Section:
 
 
 def _parts(evaluation: Evaluation) -> Iterable[Section]:
-    by_character = evaluation.card is not None and evaluation.card.metric == "cer"
-    for what, parts in evaluation.parts.items():
+    metrics = _words_first(evaluation.adapted)
+    for at, (what, parts) in enumerate(evaluation.parts.items()):
         rows = []
         for part in parts:
-            word = [] if by_character else [_rate(part.score.words)]
-            rows.append(
-                [
-                    part.name,
-                    *word,
-                    _rate(part.score.characters),
-                    whole(len(part.score.utterances)),
-                    whole(len(part.score.per_group("cer")[0])),
-                ]
-            )
-        word_heading = () if by_character else ("WER",)
-        yield Section(f"by {what}", (what, *word_heading, "CER", "utterances", "groups"), rows)
+            lines = whole(len(part.score.utterances))
+            groups = whole(len(part.score.per_group("cer")[0]))
+            rows.append([part.name, *_with_intervals(part.score, metrics), lines, groups])
+        headings = (what.partition(",")[0], *_headings(metrics), "lines", "groups")
+        told = f"95 %: over the groups of a part; rough below {FEW_GROUPS}, none below"
+        notes = [] if at else [f"{told} {LEAST_GROUPS}"]
+        yield Section(f"by {what}", headings, rows, notes)
+
+
+def _words_first(score: Score) -> tuple[Metric, ...]:
+    return metrics_of(score)[::-1]
+
+
+def _headings(metrics: Iterable[Metric]) -> list[str]:
+    return [heading for metric in metrics for heading in (metric.upper(), "95 %")]
+
+
+def _with_intervals(score: Score, metrics: Iterable[Metric]) -> list[str]:
+    cells = []
+    for metric in metrics:
+        ends = rate_interval(score, metric).ends
+        cells += [_rate(score.counts(metric)), "" if ends[0] != ends[0] else span(ends, 0)]
+    return cells
 
 
 def _conditions(evaluation: Evaluation) -> Section:
-    rows = [["as recorded", *_two(evaluation.adapted, evaluation.base)]]
-    for condition in evaluation.conditions:
-        rows.append([condition.name, *_two(condition.adapted, condition.base)])
+    metrics = _words_first(evaluation.adapted)
+    channels = [("as recorded", evaluation.adapted, evaluation.base)]
+    channels += [(found.name, found.adapted, found.base) for found in evaluation.conditions]
+    rows = []
+    for name, adapted, base in channels:
+        without = ["" if base is None else _rate(base.counts(metric)) for metric in metrics]
+        rows.append([name, *_with_intervals(adapted, metrics), *without])
     return Section(
         "the same clips through other channels",
-        ("channel", "WER", "CER", "base WER", "base CER"),
+        ("channel", *_headings(metrics), *(f"base {metric.upper()}" for metric in metrics)),
         rows,
         ["noise:10 is pink noise at 10 dB; gsm is a telephone; opus:6 is 6 kbit/s"],
     )
 
 
-def _two(adapted: Score, base: Score | None) -> list[str]:
-    shown = [per_cent(adapted.wer), per_cent(adapted.cer)]
-    return shown + (["", ""] if base is None else [per_cent(base.wer), per_cent(base.cer)])
-
-
 def _also(evaluation: Evaluation) -> Section:
-    rows = []
+    rows, notes = [], []
     for kept in evaluation.also:
         base = "" if kept.base is None else per_cent(kept.base.cer)
-        change, p = "", ""
-        if kept.paired is not None:
-            points = 100 * kept.paired.difference
-            change = f"{'+' if points > 0 else ''}{number(points)}"
+        points, ends, p = "", "", ""
+        if kept.paired is not None and kept.change is not None:
+            found = 100 * kept.paired.difference
+            points = f"{'+' if found > 0 else ''}{number(found)}"
+            ends = "" if kept.change.method == "none" else span(kept.change.ends)
             p = p_value(kept.paired.p_value).removeprefix("p").strip()
-        cells = [base, per_cent(kept.adapted.cer), change, p, kept.verdict]
-        rows.append([f"{kept.corpus.rpartition('/')[2]} ({kept.language})", *cells])
+        name = f"{kept.corpus.rpartition('/')[2]} ({kept.language})"
+        verdict, _, more = kept.verdict.partition(" (")
+        rows.append([name, base, per_cent(kept.adapted.cer), points, ends, p, verdict])
+        if more:
+            notes.append(f"{name}: {kept.verdict}")
+        if kept.speakers == 1:
+            notes.append(f"{name}: {ONE_VOICE}")
     return Section(
         "what should be kept: character error rate of base and adapted model",
-        ("corpus", "base", "adapted", "points", "p", "verdict"),
+        ("corpus", "base", "adapted", "points", "95 %", "p", "verdict"),
         rows,
-        ["kept: no difference at p < 0.05, paired by groups; few groups find no difference"],
+        [
+            *notes,
+            "worse, better: p < 0.05 and an interval without 0, paired by groups; kept: the error"
+            f" is below {KEPT_BELOW:g} times the base's at the interval's upper end",
+        ],
     )
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from xlasr.reporting import lines as selection
-from xlasr.reporting.comparison import compare, notes
+from xlasr.reporting.comparison import notes
 from xlasr.reporting.formatting import per_cent, whole
 from xlasr.reporting.scorecard import show_section
 from xlasr.reporting.sections import of_evaluation
@@ -29,12 +29,14 @@ def show_evaluation(console: Console, evaluation: Evaluation, lines: int = 5) ->
     """
     adapted = evaluation.adapted
     groups = len(adapted.per_group("cer")[0])
-    rows = compare(evaluation.base, adapted, evaluation.base_raw, evaluation.adapted_raw)
+    rows = evaluation.rows
     title = (
         f"{evaluation.split}: {whole(len(adapted.utterances))} utterances, {whole(groups)} groups"
     )
+    if adapted.normaliser != "headline":
+        title += f"; normaliser {adapted.normaliser} v{adapted.normaliser_version}"
     console.print(score_table(rows, title))
-    for note in notes(rows):
+    for note in [*evaluation.notes, *notes(rows)]:
         console.print(Text.assemble(("note: ", "bold"), note))
     for row in rows:
         if row.paired is not None:

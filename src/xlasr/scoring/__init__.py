@@ -11,8 +11,8 @@ error_rates.py     ``score`` references against hypotheses by id: ``Score`` with
                    and utterance counts, worst and best lines, JSON
 bootstrap.py       ``paired`` test of two systems by groups; ``interval`` by percentiles, a peer of
                    what is reported
-confidence.py      ``rate_interval`` and ``werr`` by bootstrap-t: what is reported, right with few
-                   groups too
+confidence.py      ``rate_interval``, ``difference`` and ``werr`` by bootstrap-t: what is reported,
+                   right with few groups and few errors too
 rare_words.py      rare, common and unseen words apart, by their training counts
 micro.py           numbers, names and listed terms: recall, precision and WER of these words
 breakdown.py       by duration, speaker, group, speech rate, SNR; substitution pairs, confusions
@@ -26,7 +26,7 @@ scorecard.py       ``score_files``: all of it for two files, as ``xlasr score`` 
 from __future__ import annotations
 
 from xlasr.scoring.bootstrap import PairedResult, interval, paired
-from xlasr.scoring.confidence import RateInterval, rate_interval, werr
+from xlasr.scoring.confidence import RateInterval, difference, rate_interval, werr
 from xlasr.scoring.error_rates import (
     Counts,
     Op,
@@ -47,6 +47,7 @@ __all__ = [
     "UtteranceScore",
     "align",
     "char_counts",
+    "difference",
     "interval",
     "paired",
     "rate_interval",

@@ -20,6 +20,7 @@ from rapidfuzz.distance import Levenshtein
 
 Kind = Literal["hit", "substitution", "deletion", "insertion"]
 Costs = Literal["levenshtein", "sclite"]
+COSTS: tuple[Costs, ...] = ("levenshtein", "sclite")
 
 _KINDS: dict[str, Kind] = {
     "equal": "hit",

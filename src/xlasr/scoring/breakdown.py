@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xlasr.errors import DataError, UsageError
+from xlasr.scoring.confidence import rate_interval
 from xlasr.scoring.error_rates import Metric, Score
 
 DURATION_EDGES_S = (1.0, 2.0, 5.0, 10.0, 20.0)
@@ -41,10 +42,16 @@ class Part:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, without the utterances."""
-        content = self.score.to_dict()
-        content.pop("utterances")
         ends = {"name": self.name, "low": self.low, "high": self.high}
-        return {**ends, "n_utterances": len(self.score.utterances), **content}
+        return {**ends, "n_utterances": len(self.score.utterances), **summary(self.score)}
+
+
+def summary(score: Score) -> dict[str, Any]:
+    """Return a score as plain JSON types, with intervals and without the utterances."""
+    content = score.to_dict()
+    content.pop("utterances")
+    metrics: tuple[Metric, Metric] = ("wer", "cer")
+    return {**content, "intervals": {m: rate_interval(score, m).to_dict() for m in metrics}}
 
 
 def by_name(score: Score, names: Mapping[str, str]) -> list[Part]:

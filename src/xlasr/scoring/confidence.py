@@ -10,21 +10,25 @@ standard error, and the size of these ratios, not a normal table, says how wide 
 * The interval is ``value +- q * standard error`` with q the 95 % point of ``|t|`` over the draws,
   cut at 0 for a rate. Draws without any spread (the same group again and again) have no t and are
   left out.
+* With fewer than ``FEW_ERRORS`` errors the same is done to the logarithm of the rate, and the ends
+  are ``value * exp(+-q * standard error / value)``: a rate found too low has too small a standard
+  error, and 4.8 errors on the average in 20 groups had the truth inside in 82 % only.
 * Below ``FEW_GROUPS`` groups it carries a warning, below ``LEAST_GROUPS`` there is none. From
   ``MANY_GROUPS`` on nothing is drawn: q is the normal distribution's, as the draws would find.
-* In the simulations it holds the truth in 93 to 96 % from 20 groups on, WERR's too, unless there
-  are fewer than ``FEW_ERRORS`` errors in all (82 %), of which it warns.
+* In the simulations it holds the truth in 93 to 98 % from 20 groups on, and WERR's too; only where
+  the two systems make a handful of errors in 20 groups WERR's holds it in 89 %.
 
 Source: P. Hall, "On symmetric bootstrap confidence intervals", J. R. Statist. Soc. B 50, 1988;
-B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, section 12.5; the ratio
-estimator: W. Cochran, "Sampling Techniques", 1977, section 6.4.
+B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, sections 12.5 and 12.6 (that
+it is better on a scale of stable variance); the ratio estimator: W. Cochran, "Sampling Techniques",
+1977, section 6.4.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,10 +41,14 @@ FEW_GROUPS = 20
 """Below so many groups an interval carries a warning."""
 LEAST_GROUPS = 4
 """Below so many a draw too often holds one group only, and there is no interval."""
-FEW_ERRORS = 10
-"""Below so many errors in all, an interval carries a warning: it holds the truth too seldom."""
+FEW_ERRORS = 20
+"""Below so many errors in all, an interval is made on a log scale, and carries a warning."""
+ONE_VOICE = "one speaker only: the interval says nothing about other speakers"
+"""What an interval over scenes or recordings of one voice is worth."""
 MANY_GROUPS = 5000
 """From so many on the draws would only confirm the normal distribution."""
+WIDEST = 100.0
+"""An interval on the log scale that reaches so many times its value says nothing, and is none."""
 _FLAT = 1e-12
 """A sum of squares this small beside its parts is zero and a rounding error."""
 
@@ -88,6 +96,7 @@ def rate_interval(
     score: Score,
     metric: Metric,
     *,
+    speakers: int | None = None,
     n: int = N_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
@@ -95,11 +104,13 @@ def rate_interval(
     """Return WER or CER with its interval over the score's groups.
 
     Where every utterance is its own group the note says that the interval is over utterances:
-    those of one speaker or recording go wrong together, and then it is too narrow.
+    those of one speaker or recording go wrong together, and then it is too narrow. Where the groups
+    are scenes or recordings of one speaker it says that other voices are not in it.
 
     Args:
         score: What ``score`` returned.
         metric: "wer" or "cer".
+        speakers: How many different speakers it has; None or 0 is not known.
         n: Number of draws.
         seed: Of the draws.
         level: Of the interval.
@@ -107,8 +118,47 @@ def rate_interval(
     Raises:
         UsageError: ``n`` below 1 or ``level`` outside of (0, 1).
     """
-    unit: Unit = "utterances" if all(u.group == u.id for u in score.utterances) else "groups"
-    return ratio_interval(score.per_group(metric)[1], unit=unit, n=n, seed=seed, level=level)
+    counts = score.per_group(metric)[1]
+    found = ratio_interval(counts, unit=_unit(score), n=n, seed=seed, level=level)
+    if speakers != 1 or found.method == "none":
+        return found
+    return replace(found, note="; ".join(filter(None, (found.note, ONE_VOICE))))
+
+
+def difference(
+    base: Score,
+    adapted: Score,
+    metric: Metric = "cer",
+    *,
+    n: int = N_RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> RateInterval:
+    """Return ``adapted - base``, a difference of rates, with its interval, paired by groups.
+
+    Args:
+        base: Score of the base or of the other system.
+        adapted: Score of the system that is looked at.
+        metric: "wer" or "cer".
+        n: Number of draws.
+        seed: Of the draws.
+        level: Of the interval.
+
+    Returns:
+        Positive values are more errors; 0.01 is one point.
+
+    Raises:
+        DataError: The two were not scored on the same utterances, groups and references.
+        UsageError: ``n`` below 1 or ``level`` outside of (0, 1).
+    """
+    comparable(base, adapted, metric)
+    before, after = base.per_group(metric)[1], adapted.per_group(metric)[1]
+    change = np.stack([after[:, 0] - before[:, 0], before[:, 1]], axis=1)
+    return _interval(change, _unit(base), n, seed, level, signed=True)
+
+
+def _unit(score: Score) -> Unit:
+    return "utterances" if all(u.group == u.id for u in score.utterances) else "groups"
 
 
 def werr(
@@ -142,13 +192,12 @@ def werr(
         UsageError: ``n`` below 1 or ``level`` outside of (0, 1).
     """
     comparable(base, adapted, metric)
-    unit: Unit = "utterances" if all(u.group == u.id for u in base.utterances) else "groups"
     before, after = base.per_group(metric)[1][:, 0], adapted.per_group(metric)[1][:, 0]
     if not before.sum():
         note = "the base makes no error: there is nothing to reduce"
         return RateInterval(math.nan, math.nan, math.nan, "none", len(before), level, note)
     found = ratio_interval(
-        np.stack([after, before], axis=1), unit=unit, n=n, seed=seed, level=level
+        np.stack([after, before], axis=1), unit=_unit(base), n=n, seed=seed, level=level
     )
     ends = (1.0 - found.high, 1.0 - found.low)
     return RateInterval(
@@ -176,22 +225,40 @@ def ratio_interval(
     Raises:
         UsageError: ``counts`` of another shape, ``n`` below 1 or ``level`` outside of (0, 1).
     """
+    return _interval(counts, unit, n, seed, level)
+
+
+def _interval(
+    counts: npt.ArrayLike, unit: Unit, n: int, seed: int, level: float, *, signed: bool = False
+) -> RateInterval:
+    """As ``ratio_interval``; ``signed`` is for differences, which may lie on both sides of 0."""
     table = table_of(counts, n, level)
-    groups = len(table)
+    groups, fewest = len(table), math.inf if signed else int(table.sum(axis=0).min())
     moments = np.column_stack(
         [table, table[:, 0] ** 2, table[:, 0] * table[:, 1], table[:, 1] ** 2]
     )
     value, error = (float(part[0]) for part in _ratio(moments.sum(axis=0, keepdims=True)))
+    by_log = fewest < FEW_ERRORS and value > 0
     reason = _why_none(value, groups, unit)
+    reach = 0.0
+    if not reason:
+        if groups < MANY_GROUPS:
+            q = _t_quantile(redraw(moments, n, seed), value, level, by_log)
+        else:
+            q = statistics.NormalDist().inv_cdf((1 + level) / 2)
+        reach = q * error
+        if by_log and reach > math.log(WIDEST) * value:
+            reason = f"no interval: {fewest} errors in {groups} {unit} are too few"
     if reason:
         return RateInterval(value, math.nan, math.nan, "none", groups, level, reason)
-    method: Method = "bootstrap-t" if groups < MANY_GROUPS else "normal"
-    if method == "normal":
-        reach = statistics.NormalDist().inv_cdf((1 + level) / 2) * error
+    if by_log:
+        factor = math.exp(reach / value)
+        ends = value / factor, value * factor
     else:
-        reach = _t_quantile(redraw(moments, n, seed), value, level) * error
-    ends = max(0.0, value - reach), value + reach
-    return RateInterval(value, *ends, method, groups, level, _note(table, unit, error))
+        ends = value - reach if signed else max(0.0, value - reach), value + reach
+    method: Method = "bootstrap-t" if groups < MANY_GROUPS else "normal"
+    note = _note(groups, fewest, unit, error)
+    return RateInterval(value, *ends, method, groups, level, note)
 
 
 def _ratio(
@@ -210,13 +277,17 @@ def _ratio(
         return ratio, np.where(n > 0, np.sqrt(square) / n, 0.0)
 
 
-def _t_quantile(sums: npt.NDArray[np.int64], value: float, level: float) -> float:
+def _t_quantile(
+    sums: npt.NDArray[np.int64], value: float, level: float, by_log: bool = False
+) -> float:
     ratio, error = _ratio(sums)
     has_spread = error > 0
     if not has_spread.any():
         return 0.0
-    t = np.abs(ratio[has_spread] - value) / error[has_spread]
-    return float(np.quantile(t, level, method="inverted_cdf"))
+    ratio, error = ratio[has_spread], error[has_spread]
+    # a draw without an error has no spread either, so there is no logarithm of 0
+    change = np.log(ratio / value) * ratio if by_log else ratio - value
+    return float(np.quantile(np.abs(change) / error, level, method="inverted_cdf"))
 
 
 def _why_none(value: float, groups: int, unit: Unit) -> str:
@@ -233,13 +304,12 @@ def _why_none(value: float, groups: int, unit: Unit) -> str:
     return ""
 
 
-def _note(table: npt.NDArray[np.int64], unit: Unit, error: float) -> str:
-    groups, fewest = len(table), int(table.sum(axis=0).min())
+def _note(groups: int, fewest: float, unit: Unit, error: float) -> str:
     notes = []
     if groups < FEW_GROUPS:
         notes.append(f"only {groups} {unit}: by bootstrap-t, and rough")
     if fewest < FEW_ERRORS:
-        notes.append(f"only {fewest} errors: too few for an interval to rely on")
+        notes.append(f"only {fewest} errors: rough")
     if not error:
         notes.append(f"all {unit} have the same rate, so a width of 0 says little")
     if unit == "utterances":

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from xlasr.data.cells import tab_rows
 from xlasr.errors import DataError, UsageError, did_you_mean
 
 Role = Literal["reference", "hypothesis"]
@@ -204,16 +205,7 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
                 " quoted cell, or save the table as TSV."
             ) from error
         return
-    for line, text in _lines(path):
-        if text.strip():
-            # TSV does not quote as a rule and sentences do have lone quotes; spreadsheets quote.
-            yield line, [_unquote(cell) for cell in text.split("\t")]
-
-
-def _unquote(cell: str) -> str:
-    if len(cell) >= 2 and cell[0] == cell[-1] == '"':
-        return cell[1:-1].replace('""', '"')
-    return cell
+    yield from ((row.line, row.cells) for row in tab_rows(_lines(path)))
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

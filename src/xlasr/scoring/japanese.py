@@ -40,10 +40,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xlasr.errors import UsageError
-from xlasr.scoring.alignment import align
-from xlasr.scoring.error_rates import Score, score
+from xlasr.scoring.alignment import Costs, align
+from xlasr.scoring.confidence import rate_interval
+from xlasr.scoring.error_rates import Metric, Score, score
 from xlasr.scoring.normalisers import unspaced
 
+BY_WORDS = "unspaced, cut by MeCab"
+"""What ``words`` calls its normaliser."""
+BY_READINGS = "unspaced, read by MeCab"
+"""What ``readings`` calls its normaliser."""
 _N_BEST = 20
 """Parses of one word that are asked for its readings."""
 _MOST_READINGS = 256
@@ -97,30 +102,30 @@ class JapaneseScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; a rate that is not defined is null."""
-        rows = {
-            "cer": (self.cer, self.characters.characters),
-            "mecab_wer": (self.mecab_wer, self.words.words),
-            "reading_cer": (self.reading_cer, self.readings.characters),
+        rows: dict[str, tuple[Score, Metric]] = {
+            "cer": (self.characters, "cer"),
+            "mecab_wer": (self.words, "wer"),
+            "reading_cer": (self.readings, "cer"),
         }
-        return {
-            "dictionary": self.dictionary,
-            **{
-                name: {
-                    "rate": rate if math.isfinite(rate) else None,
-                    "hits": counts.hits,
-                    "substitutions": counts.substitutions,
-                    "deletions": counts.deletions,
-                    "insertions": counts.insertions,
-                }
-                for name, (rate, counts) in rows.items()
-            },
-        }
+        found: dict[str, Any] = {"dictionary": self.dictionary}
+        for name, (scored, metric) in rows.items():
+            counts = scored.counts(metric)
+            found[name] = {
+                "rate": counts.rate if math.isfinite(counts.rate) else None,
+                "hits": counts.hits,
+                "substitutions": counts.substitutions,
+                "deletions": counts.deletions,
+                "insertions": counts.insertions,
+                "interval": rate_interval(scored, metric).to_dict(),
+            }
+        return found
 
 
 def score_japanese(
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     groups: Mapping[str, str] | None = None,
+    costs: Costs = "levenshtein",
 ) -> JapaneseScore:
     """Score Japanese hypotheses in the three ways of the module's docstring.
 
@@ -128,12 +133,13 @@ def score_japanese(
         references: Text by id, as written.
         hypotheses: Text by id; exactly the same ids.
         groups: Group by id, for intervals. None: every utterance is its own group.
+        costs: As for ``score``.
 
     Raises:
         DataError: No references, or ids that are on one side only.
         UsageError: The extra ``japanese`` is not installed.
     """
-    characters = score(references, hypotheses, groups, normaliser="unspaced")
+    characters = score(references, hypotheses, groups, "unspaced", costs)
     name = dictionary_name()
     ref = {u.id: words_of(u.reference) for u in characters.utterances}
     hyp = {u.id: words_of(u.hypothesis) for u in characters.utterances}
@@ -141,18 +147,20 @@ def score_japanese(
         {key: " ".join(word.surface for word in cut) for key, cut in ref.items()},
         {key: " ".join(word.surface for word in cut) for key, cut in hyp.items()},
         groups,
-        normaliser="raw",
+        "raw",
+        costs,
     )
     readings = score(
         {key: _likeliest(cut) for key, cut in ref.items()},
         {key: read_towards(hyp[key], cut) for key, cut in ref.items()},
         groups,
-        normaliser="raw",
+        "raw",
+        costs,
     )
     return JapaneseScore(
         characters,
-        replace(words, normaliser="unspaced, cut by MeCab"),
-        replace(readings, normaliser="unspaced, read by MeCab"),
+        replace(words, normaliser=BY_WORDS),
+        replace(readings, normaliser=BY_READINGS),
         name,
     )
 

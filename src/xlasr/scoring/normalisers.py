@@ -96,5 +96,10 @@ def is_unspaced(texts: Iterable[str]) -> bool:
     return 2 * without > letters
 
 
+def headline_for(texts: Iterable[str]) -> str:
+    """Return the normaliser of the headline: "unspaced" for scripts without spaces, "headline"."""
+    return "unspaced" if is_unspaced(texts) else "headline"
+
+
 def _is_selector(char: str) -> bool:
     return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"

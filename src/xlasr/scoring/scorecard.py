@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xlasr.errors import DataError, UsageError
+from xlasr.errors import DataError, UnknownName, UsageError
+from xlasr.scoring.alignment import COSTS, Costs
 from xlasr.scoring.breakdown import substitutions
 from xlasr.scoring.confidence import RateInterval, rate_interval, werr
 from xlasr.scoring.error_kinds import ErrorKind, error_kinds
@@ -15,7 +16,7 @@ from xlasr.scoring.error_rates import Metric, Score, score
 from xlasr.scoring.files import read_list, read_training, read_transcripts
 from xlasr.scoring.japanese import JapaneseScore, is_japanese, score_japanese
 from xlasr.scoring.micro import MicroScore, score_names, score_numbers, score_terms
-from xlasr.scoring.normalisers import is_unspaced
+from xlasr.scoring.normalisers import headline_for
 from xlasr.scoring.rare_words import RARE_BELOW, RareWords, rare_words
 
 N_PAIRS = 200
@@ -78,14 +79,15 @@ class Scorecard:
 
 
 def score_files(
-    reference: Path,
-    hypothesis: Path,
+    reference: str | Path,
+    hypothesis: str | Path,
     *,
     normaliser: str | None = None,
-    terms: Path | None = None,
-    training: Path | None = None,
+    terms: str | Path | None = None,
+    training: str | Path | None = None,
     rare_below: int = RARE_BELOW,
-    against: Path | None = None,
+    against: str | Path | None = None,
+    costs: Costs = "levenshtein",
     reference_columns: Mapping[str, str] | None = None,
     hypothesis_columns: Mapping[str, str] | None = None,
 ) -> Scorecard:
@@ -100,16 +102,21 @@ def score_files(
         training: Training transcripts, for rare and common words.
         rare_below: Words with a lower training count are rare.
         against: Hypotheses of another system: adds the error rate reduction over it.
+        costs: "levenshtein" (as jiwer) or "sclite" (as NIST sclite, and slow).
         reference_columns: Field -> column of ``reference``; the rest is guessed.
         hypothesis_columns: Likewise, of ``hypothesis`` and ``against``.
 
     Raises:
         DataError: A file cannot be used, or an id is on one side only; both are named.
-        UsageError: An unknown field or normaliser, or ``rare_below`` below 1.
+        UsageError: An unknown field, normaliser or kind of costs, or ``rare_below`` below 1.
     """
-    ref = read_transcripts(reference, "reference", reference_columns)
-    hyp = read_transcripts(hypothesis, "hypothesis", hypothesis_columns)
-    other = None if against is None else read_transcripts(against, "hypothesis", hypothesis_columns)
+    if costs not in COSTS:
+        raise UnknownName("kind of costs", costs, COSTS)
+    ref = read_transcripts(Path(reference), "reference", reference_columns)
+    hyp = read_transcripts(Path(hypothesis), "hypothesis", hypothesis_columns)
+    other = None
+    if against is not None:
+        other = read_transcripts(Path(against), "hypothesis", hypothesis_columns)
     try:
         return make_scorecard(
             ref.texts,
@@ -117,10 +124,11 @@ def score_files(
             ref.groups,
             unit="utterances" if ref.groups is None else ref.columns["group"],
             normaliser=normaliser,
-            terms=None if terms is None else read_list(terms),
-            training=None if training is None else read_training(training),
+            terms=None if terms is None else read_list(Path(terms)),
+            training=None if training is None else read_training(Path(training)),
             rare_below=rare_below,
             against=None if other is None else other.texts,
+            costs=costs,
         )
     except DataError as error:
         wrong = hypothesis if other is None or hyp.texts.keys() != ref.texts.keys() else against
@@ -138,6 +146,8 @@ def make_scorecard(
     training: Sequence[str] | None = None,
     rare_below: int = RARE_BELOW,
     against: Mapping[str, str] | None = None,
+    costs: Costs = "levenshtein",
+    speakers: int | None = None,
 ) -> Scorecard:
     """Say all that references and hypotheses say.
 
@@ -151,16 +161,18 @@ def make_scorecard(
         training: Lines of training text, for rare and common words.
         rare_below: Words with a lower training count are rare.
         against: Hypotheses of another system.
+        costs: As for ``score_files``.
+        speakers: How many different speakers there are; None or 0 is not known.
 
     Raises:
         DataError: An id is on one side only.
         UsageError: An unknown normaliser, or ``rare_below`` below 1.
     """
-    spaceless = is_unspaced(references.values())
-    name = normaliser or ("unspaced" if spaceless else "headline")
-    metric: Metric = "cer" if spaceless or name == "unspaced" else "wer"
-    scored = score(references, hypotheses, groups, name)
-    raw = scored if name == "raw" else score(references, hypotheses, groups, "raw")
+    usual = headline_for(references.values())
+    name = normaliser or usual
+    metric: Metric = "cer" if "unspaced" in (usual, name) else "wer"
+    scored = score(references, hypotheses, groups, name, costs)
+    raw = scored if name == "raw" else score(references, hypotheses, groups, "raw", costs)
     notes = []
     if metric == "cer":
         notes.append(
@@ -169,7 +181,7 @@ def make_scorecard(
     japanese = None
     if metric == "cer" and is_japanese(references.values()):
         try:
-            japanese = score_japanese(references, hypotheses, groups)
+            japanese = score_japanese(references, hypotheses, groups, costs)
         except UsageError as error:
             notes.append(str(error))
     micro = [score_numbers(scored, metric)]
@@ -179,7 +191,7 @@ def make_scorecard(
         micro.append(score_terms(scored, terms, metric=metric))
     reductions: dict[Metric, RateInterval] = {}
     if against is not None:
-        base = score(references, against, groups, name)
+        base = score(references, against, groups, name, costs)
         both: tuple[Metric, ...] = ("cer",) if metric == "cer" else ("wer", "cer")
         reductions = {m: werr(base, scored, m) for m in both}
     return Scorecard(
@@ -187,8 +199,8 @@ def make_scorecard(
         raw=raw,
         metric=metric,
         unit=unit,
-        wer=None if metric == "cer" else rate_interval(scored, "wer"),
-        cer=rate_interval(scored, "cer"),
+        wer=None if metric == "cer" else rate_interval(scored, "wer", speakers=speakers),
+        cer=rate_interval(scored, "cer", speakers=speakers),
         japanese=japanese,
         kinds=error_kinds(raw, "headline" if name == "raw" else name),
         micro=micro,

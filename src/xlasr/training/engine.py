@@ -218,8 +218,8 @@ class Trainer:
         return self._summary()
 
     def _out_of_patience(self) -> bool:
-        patience = self.stage.stop.patience
-        return patience is not None and self.state.since_best >= patience
+        patience = self.stage.stop.patience or float("inf")
+        return self.guards.ended or self.state.since_best >= patience
 
     def _evaluate(self, on_evaluation: Callable[[DevResult], None] | None) -> None:
         state = self.state

@@ -20,6 +20,16 @@ NAN_PATIENCE = 3
 EXPLODING = 30.0
 """A gradient norm this many times the running one is not applied."""
 MAX_ROLLBACKS = 3
+LATE = 0.75
+"""Share of the budget after which a stage that has learnt nothing at all is stopped. Runs that end
+well leave CTC's all-blank plateau at 350 to 480 updates, which is up to 0.4 of the shortest budget
+that is measured (docs/RESULTS.md)."""
+USELESS = 0.9
+"""A dev CER above this says nothing: one letter for everything gives about 0.8."""
+PAST_BEST = 1.1
+"""After overfitting was seen, a dev CER this many times the best one is no accident ..."""
+PAST_BEST_IN_ROW = 4
+"""... this many evaluations in a row: training ends, and the best weights are the result."""
 
 
 @dataclass
@@ -31,6 +41,7 @@ class Guards:
         total: Updates of the stage.
         clip: Norm that gradients are clipped to; one below it is never called exploding.
         rate_scale: Factor on the learning rate; halved by a rollback.
+        ended: Training should end here, with the best weights as its result.
     """
 
     family: str
@@ -44,6 +55,7 @@ class Guards:
     history: list[dict[str, float]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    ended: bool = False
 
     def state(self) -> dict[str, Any]:
         """Everything, as JSON."""
@@ -123,7 +135,7 @@ class Guards:
             blank: Share of dev clips whose hypothesis is empty.
 
         Raises:
-            TrainingStopped: CTC stays on its all-blank plateau.
+            TrainingStopped: The stage has learnt nothing, and most of its budget is gone.
         """
         self.history.append({"train": train_loss, "dev": dev_loss, "cer": dev_cer, "blank": blank})
         seen = self.history
@@ -132,40 +144,73 @@ class Guards:
                 "all_blank",
                 update,
                 "nearly every dev clip is decoded as nothing: CTC is on its all-blank plateau",
-                "waiting; many small updates leave it (smaller batch_s), a warm head helps",
+                f"waiting until {LATE:.0%} of the updates; many small updates leave it (smaller "
+                "batch_s), a warm head helps",
                 once=True,
             )
-            late = update >= 0.5 * self.total
+            late = update >= LATE * self.total
             if late and len(seen) >= 3 and all(h["blank"] > 0.95 for h in seen):
                 raise TrainingStopped(
                     f"after {update} of {self.total} updates CTC still decodes nothing. Halve "
                     "batch_s (more, smaller updates), raise optim.head_lr, or give more updates"
                 )
         if len(seen) >= 4:
-            falls = seen[-1]["train"] < 0.9 * seen[-4]["train"]
-            rises = all(b["dev"] > a["dev"] for a, b in zip(seen[-4:-1], seen[-3:], strict=True))
-            worse = seen[-1]["cer"] > min(h["cer"] for h in seen[:-1])
-            if falls and rises and worse:
-                self.tell(
-                    "overfitting",
-                    update,
-                    f"training loss falls ({seen[-4]['train']:.2f} to {seen[-1]['train']:.2f}) "
-                    f"while dev loss rises ({seen[-4]['dev']:.2f} to {seen[-1]['dev']:.2f})",
-                    "the best dev checkpoint is kept; SpecAugment, fewer epochs or LoRA may help",
-                    once=True,
-                )
-            # a model that had learnt by its first evaluation still lowers its training loss
-            flat = seen[-1]["cer"] > 0.97 * seen[0]["cer"]
-            flat = flat and seen[-1]["train"] > 0.9 * seen[0]["train"]
-            if update >= 0.5 * self.total and flat:
-                self.tell(
-                    "underfitting",
-                    update,
-                    f"dev CER is {100 * seen[-1]['cer']:.0f} %, no better than at the start "
-                    f"({100 * seen[0]['cer']:.0f} %), and the training loss does not fall either",
-                    "train longer, raise optim.lr, or train more of the model",
-                    once=True,
-                )
+            self._look_for_overfitting(update)
+            self._look_for_underfitting(update)
+
+    def _look_for_overfitting(self, update: int) -> None:
+        """Say so; and end a training whose dev CER stays well above its best."""
+        seen = self.history
+        best = min(h["cer"] for h in seen)
+        falls = seen[-1]["train"] < 0.9 * seen[-4]["train"]
+        rises = all(b["dev"] > a["dev"] for a, b in zip(seen[-4:-1], seen[-3:], strict=True))
+        if falls and rises and seen[-1]["cer"] > best:
+            self.tell(
+                "overfitting",
+                update,
+                f"training loss falls ({seen[-4]['train']:.2f} to {seen[-1]['train']:.2f}) "
+                f"while dev loss rises ({seen[-4]['dev']:.2f} to {seen[-1]['dev']:.2f})",
+                "the best dev checkpoint is kept; SpecAugment, fewer epochs or LoRA may help",
+                once=True,
+            )
+        recent = [h["cer"] for h in seen[-PAST_BEST_IN_ROW:]]
+        past = len(recent) == PAST_BEST_IN_ROW and min(recent) > PAST_BEST * best
+        if "overfitting" in self.told and past and update < self.total:
+            self.ended = True
+            self.tell(
+                "ended_early",
+                update,
+                f"overfitting: dev CER had been {100 * best:.1f} % and was over "
+                f"{100 * PAST_BEST * best:.1f} % in {PAST_BEST_IN_ROW} evaluations in a row",
+                "training ends here; the best dev checkpoint is the result",
+                once=True,
+            )
+
+    def _look_for_underfitting(self, update: int) -> None:
+        """Say so; and stop a stage whose model is of no use and no better than at its start."""
+        first, last = self.history[0], self.history[-1]
+        if update < 0.5 * self.total or last["cer"] <= 0.97 * first["cer"]:
+            return
+        useless = min(h["cer"] for h in self.history) > USELESS
+        # a model that had learnt by its first evaluation still lowers its training loss
+        if not (useless or last["train"] > 0.9 * first["train"]):
+            return
+        advice = "train longer, raise optim.lr, or train more of the model"
+        self.tell(
+            "underfitting",
+            update,
+            f"dev CER is {100 * last['cer']:.0f} %, no better than at the start "
+            f"({100 * first['cer']:.0f} %); the training loss was {first['train']:.2f} and is "
+            f"{last['train']:.2f}",
+            f"waiting until {LATE:.0%} of the updates" if useless else f"going on; {advice}",
+            once=True,
+        )
+        if useless and LATE * self.total <= update < self.total:
+            raise TrainingStopped(
+                f"after {update} of {self.total} updates dev CER is {100 * last['cer']:.0f} % and "
+                f"was never below {100 * USELESS:.0f} %: nothing of use is learnt. Do recordings "
+                f"and transcripts belong together (`xlasr check`)? If so: {advice}"
+            )
 
     @property
     def counts(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pympi.Elan import Eaf
 from tests.data.readers.annotated import read, sound
 
+from xlasr.data.annotations import AnnotatedRecording, TimedText, render
 from xlasr.errors import UsageError
 
 TALK = {
@@ -82,6 +83,36 @@ def test_ways_to_choose(tmp_path: Path, options: dict[str, object], tiers: set[s
     result = read("elan", tmp_path, **options)
     assert {record.custom["tier"] for record in result.records} == tiers
     assert result.n_rows == 2 * len(tiers)
+
+
+def test_our_own_files_need_no_choice(tmp_path: Path) -> None:
+    """Of what xlasr wrote the texts are read, of all speakers; confidences and words are not."""
+    media = sound(tmp_path / "talk.wav")
+    words = [TimedText(0.5, 1.0, "Dobrý", confidence=0.5), TimedText(1.0, 1.5, "den.")]
+    spoken = [
+        TimedText(0.5, 1.5, "Dobrý den.", words, speaker="Eva", confidence=0.75),
+        TimedText(1.25, 2.0, "Zdravím.", speaker="Eva", confidence=0.5),  # a tier of its own
+        TimedText(2.0, 3.0, "Ano.", speaker="Jan 2", confidence=0.25),
+    ]
+    path = tmp_path / "talk.eaf"
+    path.write_text(render("eaf", [AnnotatedRecording(media, spoken)], tmp_path), "utf-8")
+    result = read("elan", path)
+    assert sorted(result.spans) == [(s.start_s, s.end_s, s.text) for s in spoken]
+    assert [r.speaker for r in result.records] == ["Eva", "Eva", "Jan 2"] and not result.reasons
+    assert "not read (annotations): 'words@Eva' (2), 'confidence@Eva'" in result.said
+    assert read("elan", path, participant="Jan 2").spans == [(2.0, 3.0, "Ano.")]
+    assert {t for _, _, t in read("elan", path, tier_type="words").spans} == {"Dobrý", "den."}
+    # A tier that somebody added may be the better text: who knows. So it is with others' files.
+    file = Eaf(str(path))
+    file.add_tier("oprava", ling="transcription")
+    file.add_annotation("oprava", 500, 1500, "Dobrý den!")
+    file.to_file(str(tmp_path / "more.eaf"))
+    with pytest.raises(UsageError, match=r"several tiers could be meant: .*'oprava'"):
+        read("elan", tmp_path / "more.eaf", media=media)
+    other = path.read_text("utf-8").replace('AUTHOR="xlasr"', 'AUTHOR="eva"')
+    path.write_text(other, "utf-8")
+    with pytest.raises(UsageError, match=r"several tiers could be meant: .*'confidence@Eva'"):
+        read("elan", path)
 
 
 @pytest.mark.parametrize(
@@ -383,6 +414,12 @@ def test_time_origin_shifts_the_recording_it_belongs_to(tmp_path: Path) -> None:
          "in 'PAL-frames', not in milliseconds"),
         (b'<ANNOTATION_DOCUMENT><HEADER><MEDIA_DESCRIPTOR TIME_ORIGIN="x"/></HEADER>'
          b"</ANNOTATION_DOCUMENT>", "TIME_ORIGIN is no number"),
+        (b"<ANNOTATION_DOCUMENT><TIER><TIER/></TIER></ANNOTATION_DOCUMENT>",
+         "an element TIER is not where it belongs"),
+        (b"<ANNOTATION_DOCUMENT><TIER><ANNOTATION><REF_ANNOTATION><ANNOTATION/></REF_ANNOTATION>"
+         b"</ANNOTATION></TIER></ANNOTATION_DOCUMENT>", "an element ANNOTATION is not where"),
+        (b"<ANNOTATION_DOCUMENT><TIER><ANNOTATION_VALUE>a</ANNOTATION_VALUE></TIER>"
+         b"</ANNOTATION_DOCUMENT>", "an element ANNOTATION_VALUE is not where"),
     ],
 )  # fmt: skip
 def test_a_bad_file_does_not_take_the_others_along(
@@ -394,6 +431,17 @@ def test_a_bad_file_does_not_take_the_others_along(
     assert len(result.records) == 2
     assert result.reasons == [("bad.eaf", "bad transcript")]
     assert message in result.quarantine.entries[0].detail
+
+
+def test_an_annotation_with_two_texts(tmp_path: Path) -> None:
+    path = save(eaf(tmp_path), tmp_path / "talk.eaf")
+    text = path.read_text("utf-8")
+    value = "<ANNOTATION_VALUE>Dobrý den.</ANNOTATION_VALUE>"
+    assert text.count(value) == 1
+    path.write_text(text.replace(value, value + value.replace("den", "Den")), "utf-8")
+    result = read("elan", path, tiers=["A-text"])
+    assert len(result.records) == 1
+    assert "it has several texts" in result.quarantine.entries[0].detail
 
 
 def test_a_file_without_the_tier_is_named(tmp_path: Path) -> None:

@@ -114,6 +114,48 @@ def test_json_min(tmp_path: Path) -> None:
     assert "1 texts and 2 regions are left" in result.quarantine.entries[2].detail
 
 
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ({"id": "b", "value": "x", "from_name": "transcription"}, "a result without a value: {"),
+        ({"id": "b"}, 'a result without a value: {"id": "b"}'),
+        ("b", 'a result without a value: "b"'),
+        ({"id": "b", "value": {"start": 2, "end": 3, "text": ["Ano", 5]}, "from_name": "t"},
+         "its text in field 't' is [\"Ano\", 5]"),
+        ({"id": "b", "value": {"start": 2, "end": 3, "text": {"x": "Ano"}}, "from_name": "t"},
+         "its text in field 't' is {"),
+    ],
+)  # fmt: skip
+def test_results_that_are_none_do_not_vanish(tmp_path: Path, result: Any, told: str) -> None:
+    good = region("a", 0.5, 1.0, ["Dobrý den."])
+    found = write(tmp_path, [task(1, "a.wav", good, [result])])
+    assert found.spans == [(0.5, 1.0, "Dobrý den.")] and len(found.quarantine) == 1
+    assert told in found.quarantine.entries[0].detail
+    arrow = {"type": "relation", "from_id": "a", "to_id": "b"}
+    assert not write(tmp_path, [task(1, "a.wav", good, [arrow])]).reasons
+
+
+@pytest.mark.parametrize(
+    ("annotations", "reason"),
+    [
+        (["x"], "bad annotation"),
+        ([{"result": {"value": {"text": "Ano"}}}], "bad annotation"),
+        ([{"result": 5}], "bad annotation"),
+        ([{"result": [{"id": ["a"]}]}, {"result": [{"id": ["b"]}]}], "ambiguous"),
+    ],
+)
+def test_annotations_that_are_none(tmp_path: Path, annotations: list[Any], reason: str) -> None:
+    found = write(tmp_path, [{"id": 1, "data": {"audio": "a.wav"}, "annotations": annotations}])
+    assert [r for _, r in found.reasons] == [reason] and not found.records
+
+
+def test_json_min_with_a_value_that_is_no_text(tmp_path: Path) -> None:
+    made = {"audio": "a.wav", "id": 1, "lead_time": 1.0, "text": ["Ano", 5], "whole": "Celá věta."}
+    found = write(tmp_path, [made], tiers=["text", "whole"])
+    assert [text for _, _, text in found.spans] == ["Celá věta."]
+    assert "only some of its 2 values are texts" in found.quarantine.entries[0].detail
+
+
 def test_channels_count_where_the_recording_was_split(tmp_path: Path) -> None:
     both = [*region("a", 0.0, 1.0, ["levý"]), *region("b", 0.0, 1.0, ["pravý"], channel=1)]
     result = write(tmp_path, [task(1, "a.wav", both)])

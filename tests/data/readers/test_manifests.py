@@ -116,7 +116,7 @@ def test_kaldi(tmp_path: Path) -> None:
             "a wav/b.wav",
         ],
         text=["a Dobrý den", "b\tAno", "p B", "k B", "g B", "x nobody"],
-        utt2spk=["a Eva", "b Jan"],
+        utt2spk=["a Eva", "b Jan", "y Jan"],
     )
     assert guess_reader(folder) == guess_reader(tmp_path / "data") == "kaldi"
     result = read("kaldi", folder)
@@ -132,6 +132,7 @@ def test_kaldi(tmp_path: Path) -> None:
         ("wav.scp line 7", "duplicate id"),
         ("x", "missing audio"),
     ]
+    assert "utt2spk: 4 utterances are not in it, and 1 of its lines are of none" in result.said
     assert not (tmp_path / "ran").exists()
     (command,) = (e.detail for e in result.quarantine if e.record == "p")
     assert "is a command; only files are read. Run it by hand" in command

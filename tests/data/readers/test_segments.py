@@ -15,8 +15,9 @@ from xlasr.data.audio import SLACK_S
 from xlasr.data.quarantine import REASONS, Entry, Quarantine
 from xlasr.data.readers.base import ReadOptions
 from xlasr.data.readers.media import Media, path_of
-from xlasr.data.readers.segments import Transcript, find_overlaps, read_transcripts
+from xlasr.data.readers.segments import Transcript, read_transcripts
 from xlasr.data.readers.tiers import Annotation, Tier
+from xlasr.data.spans import find_overlaps, overlapping_pairs
 from xlasr.errors import DataError, UsageError
 
 # --- overlaps -------------------------------------------------------------------------------
@@ -43,6 +44,14 @@ def test_overlaps_are_those_of_all_pairs(parts: list[tuple[float, int]]) -> None
     found = find_overlaps(spans)
     assert set(found) == expected
     assert all(overlap(spans[i], spans[j]) and i != j for i, j in found.items())
+    pairs = list(overlapping_pairs(spans))
+    assert len(pairs) == len(set(pairs)) and all(spans[i] <= spans[j] for i, j in pairs)
+    assert {frozenset(pair) for pair in pairs} == {
+        frozenset((i, j))
+        for i, one in enumerate(spans)
+        for j, other in enumerate(spans[:i])
+        if overlap(one, other)
+    }
 
 
 def test_an_overlap_is_more_than_a_rounding() -> None:

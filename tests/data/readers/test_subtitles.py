@@ -91,6 +91,72 @@ def test_srt(tmp_path: Path, line_end: str, encoding: str) -> None:
     assert first.origin == "a.srt line 2" and first.audio == tmp_path / "a.wav"
 
 
+def test_the_times_of_a_cue_are_lost(tmp_path: Path) -> None:
+    """Its number tells where it began; without a number its text would be that of the cue above."""
+    times = "00:00:02,000 --> 00:00:04,250 X1:40 X2:600\n"
+    result = write(tmp_path, "a.srt", SRT.replace(times, ""))
+    assert result.spans == [SRT_SPANS[0], SRT_SPANS[2]]
+    assert result.reasons[0] == ("a line 5", "bad annotation")
+    assert "a number, and no times: '2 {" in result.quarantine.entries[0].detail
+    # A number that is not the next one is a part of the text, as is a blank line.
+    result = write(tmp_path, "a.srt", SRT.replace("Druhý < první", "7"))
+    assert result.spans[2] == (6.0, 7.0, "První odstavec. 7.") and "jump" not in result.said
+
+
+def test_numbers_of_cues_with_a_gap_are_told(tmp_path: Path) -> None:
+    begin, end = SRT.index("2\n00:00:02"), SRT.index("4\n00:00:06")
+    result = write(tmp_path, "a.srt", SRT[:begin] + SRT[end:])
+    assert result.spans == [SRT_SPANS[0], SRT_SPANS[2]]
+    assert "a.srt: cue numbers jump, first from 1 to 4 (2): are cues lost" in result.said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.vtt", VTT.replace("00:00:02.000 --> 00:00:04", "00:00:02.000 -> 00:00:04"),
+         "line 14: text without times: '00:00:02.000 ->"),
+        ("a.srt", SRT.replace("00:02,000 --> ", "00:02,000 -> ").replace("\n\n2\n", "\n"),
+         "line 2: times in its text, as if those of another cue were damaged: '00:00:02,000'"),
+        ("a.srt", SRT.replace("00:00:01,750\n", "00:00:1,750\n").replace("0,500", "0:500"),
+         "'00:00:00:500 --> 00:00:1,750'; its text: '<i>Dobrý</i> den.'"),
+        ("a.vtt", "WEBVTT\n\n<v Jan>Jak se</v>\n00:01.000 --> 00:02.000\nAno.\n",
+         "line 3: text without times: '<v Jan>Jak se</v>'"),
+    ],
+)  # fmt: skip
+def test_texts_whose_times_are_damaged_are_listed(
+    tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    result = write(tmp_path, name, content)
+    assert told in "\n".join(entry.detail for entry in result.quarantine)
+    times = "A 1:23.456, B 2:00.000."  # of a race
+    cue = f"WEBVTT\n\n00:01.000 --> 00:02.000\n{times}\n"
+    assert write(tmp_path, "b.vtt", cue, audio="b.wav").spans == [(1.0, 2.0, times)]
+
+
+@pytest.mark.parametrize(("at", "put"), [(0, b""), (40, b"\xff"), (41, b"\n"), (64, b"9")])
+def test_utf16_out_of_step_is_refused(tmp_path: Path, at: int, put: bytes) -> None:
+    """What lies between two odd bytes would be other characters, line feeds among them."""
+    content = SRT.encode("utf-16")
+    if put:
+        content = content[:at] + put + content[at:240] + put + content[240:]
+    else:  # two lines changed places as bytes, and the byte order mark with them
+        lines = content.split(b"\n")
+        lines[0], lines[7] = lines[7], lines[0]
+        content = b"\n".join(lines)
+    result = write(tmp_path, "a.srt", content)
+    assert not result.records and result.reasons == [("a.srt", "bad transcript")]
+    assert "bytes are lost or too many" in result.quarantine.entries[0].detail
+
+
+def test_a_text_before_the_first_cue_is_no_name(tmp_path: Path) -> None:
+    """In WebVTT a cue can have any name, in SRT a number."""
+    cue = "00:00:00,500 --> 00:00:01,750\nDobrý den.\n"
+    result = write(tmp_path, "a.srt", f"Jak se\n{cue}")
+    assert len(result.records) == 1 and result.reasons == [("a line 1", "bad annotation")]
+    assert "text without times: 'Jak se'" in result.quarantine.entries[0].detail
+    assert not write(tmp_path, "a.srt", f"1\n{cue}").reasons
+
+
 def test_vtt(tmp_path: Path) -> None:
     result = write(tmp_path, "a.vtt", VTT, audio="a.ogg")
     assert result.spans == VTT_SPANS

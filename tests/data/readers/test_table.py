@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from xlasr.data.annotations import AnnotatedRecording, TimedText, render
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers import RawRecord, ReadOptions, guess_reader
 from xlasr.data.readers.table import read
@@ -74,6 +79,9 @@ def test_common_voice_layout(tmp_path: Path) -> None:
     assert not len(quarantine)
     assert "speaker = 'client_id' (guessed)" in said and "kept as extras: up_votes, age" in said
     assert "1 audio files beside the used ones are in no row" in said
+    (note,) = quarantine.notes
+    assert (note.record, note.reason) == ("c.mp3", "unused audio")
+    assert note.detail == f"{tmp_path / 'clips' / 'c.mp3'}: no row of validated.tsv has it"
 
 
 def test_given_columns_beat_guesses(tmp_path: Path) -> None:
@@ -121,6 +129,103 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "'zero'" in details[3]
 
 
+@pytest.mark.parametrize(
+    ("content", "texts", "reasons"),
+    [
+        # A mark too many closes, opens, or stands after the end of a cell.
+        ('a.wav,"An"o\nb.wav,B\n', ["B"], {2: "bad row"}),
+        ('a.wav,"Ano\nb.wav,B\nc.wav,"C, ne"\n', ["B", "C, ne"], {2: "bad row"}),
+        ('a.wav,A\nb.wav,B\nc.wav,"Ano', ["A", "B"], {4: "bad row"}),
+        # Two stray marks make well-formed CSV of three rows: the rows between must not vanish.
+        ('a.wav,"Ano\nb.wav,B\nc.wav,C"\n', ["B", 'C"'], {2: "bad row"}),
+        ('a.wav,"Ano\nx.mp3,B\nc.wav,C"\n', ['C"'], {2: "bad row", 3: "missing audio"}),
+        # Lines that belong to no row of their own are named one by one.
+        ('a.wav,"Ano\nnic\nb.wav,B,"\nc.wav,C\n', ["C"], dict.fromkeys((2, 3, 4), "bad row")),
+        # Texts of several lines stay whole.
+        ('a.wav,"Ano,\n\nne ""x""\rtak"\nb.wav,B\n', ['Ano,\n\nne "x"\ntak', "B"], {}),
+        (b"a.wav,A\nb.wav,\xe9\nc.wav,C\n", ["A", "C"], {3: "bad encoding"}),
+        (b'a.wav,"A\n\xe9"\nc.wav,C\n', ["C"], {2: "bad row", 3: "bad encoding"}),
+        ("a.wav,A\0\nb.wav,B\n", ["A\0", "B"], {}),
+        (f'a.wav,"{"x" * 200_000}"\nb.wav,B\n', ["B"], {2: "bad row"}),
+        ('a.wav,"Ano\nnic",x\nb.wav,B\n', ["B"], {2: "bad row", 3: "missing audio"}),
+        ('b.wav,"B' + "\n" * 500 + 'b"\nc.wav,C\n', ["C"], {2: "bad row", 502: "bad row"}),
+        (f"{'x' * 5000},A\nb.wav,B\n", ["B"], {2: "missing audio"}),
+    ],
+)
+def test_a_bad_row_does_not_take_others_along(
+    tmp_path: Path, content: str | bytes, texts: list[str], reasons: dict[int, str]
+) -> None:
+    content = content.encode() if isinstance(content, str) else content
+    if sys.version_info < (3, 11) and b"\0" in content:
+        pytest.skip("csv refuses the row, as it may")
+    records, quarantine, _ = run(write(tmp_path, b"path,text\n" + content))
+    assert [record.text for record in records] == texts
+    found = {int(re.findall(r"t\.csv line (\d+)", e.detail)[0]): e.reason for e in quarantine}
+    assert found == reasons and len(quarantine) == len(reasons)
+
+
+GOOD = ["a.wav,A", 'b.wav,"B, ""b"""', 'c.wav,"C"']
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.sampled_from([*GOOD, '"', ",", 'c.wav,"C', "nic"]), max_size=8),
+    marks=st.lists(st.integers(0, 60), max_size=3),
+)
+def test_no_intact_row_of_a_damaged_table_vanishes(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], marks: list[int]
+) -> None:
+    text = "".join(f"{row}\n" for row in ["path,text", *rows])
+    for at in marks:
+        text = text[: 10 + at] + '"' + text[10 + at :]
+    records, quarantine, _ = run(write(tmp_path_factory.mktemp("t"), text))
+    found = [record.origin for record in records] + [entry.record for entry in quarantine]
+    assert len(set(found)) == len(found)
+    for number, line in enumerate(text.split("\n"), start=1):
+        assert line not in GOOD or f"t.csv line {number}" in found
+
+
+def test_an_old_mac_wrote_it(tmp_path: Path) -> None:
+    records, quarantine, _ = run(write(tmp_path, "path,text\ra.wav,A\rb.wav\rc.wav,C\r"))
+    assert [(r.text, r.origin) for r in records] == [("A", "t.csv line 2"), ("C", "t.csv line 4")]
+    assert [entry.record for entry in quarantine] == ["t.csv line 3"]
+
+
+def test_quotation_marks_of_a_sentence_stay(tmp_path: Path) -> None:
+    """In TSV only doubled marks inside, or marks around every name, show that a cell is quoted."""
+    rows = ['a.wav\t"Ja", sagte er, "nein"', 'b.wav\t"Ja."', 'c.wav\t"Er: ""ja"""']
+    rows += ['c\t"Ja" und ""nein"']  # no way of quoting that
+    records, _, _ = run(write(tmp_path, "path\ttext\n" + "\n".join(rows), "t.tsv"))
+    texts = [record.text for record in records]
+    assert texts == ['"Ja", sagte er, "nein"', '"Ja."', 'Er: "ja"', '"Ja" und ""nein"']
+    quoted = write(tmp_path, '"path"\t"text"\n"a.wav"\t"Ja."\n"b.wav"\t"""Ja"", er"\n', "t.tsv")
+    records, _, _ = run(quoted)
+    assert [record.text for record in records] == ["Ja.", '"Ja", er']
+
+
+def test_words_of_our_own_tables_are_no_utterances(tmp_path: Path) -> None:
+    words = [TimedText(0.5, 1.0, "Dobrý"), TimedText(1.0, 1.5, "den.")]
+    spoken = [TimedText(0.5, 1.5, "Dobrý den.", words), TimedText(2.0, 3.0, "Ano.")]
+    write(tmp_path, "")
+    recording = AnnotatedRecording(tmp_path / "a.wav", spoken)
+    path = write(tmp_path, render("csv", [recording], tmp_path))
+    records, quarantine, said = run(path)
+    assert [(r.text, r.start_s, r.custom) for r in records] == [
+        ("Dobrý den.", 0.5, {}),
+        ("Ano.", 2.0, {}),
+    ]
+    assert not len(quarantine) and "2 rows of the kind 'word' are not read" in said
+    # Somebody else's column of that name means something else.
+    other = write(tmp_path, "kind,path,text\nword,a.wav,Ano\n")
+    (record,), _, _ = run(other)
+    assert record.custom == {"kind": "word"}
+    # Words alone are nothing to read, but do not vanish.
+    lines = render("csv", [recording], tmp_path).splitlines()
+    only = [lines[0], *(line for line in lines if line.startswith("word,"))]
+    records, quarantine, _ = run(write(tmp_path, "\n".join(only)))
+    assert not records and "only 2 words" in quarantine.entries[0].detail
+
+
 def test_duplicate_ids_name_both_rows(tmp_path: Path) -> None:
     from xlasr.data.prepare import prepare
 
@@ -146,10 +251,15 @@ def test_duplicate_ids_name_both_rows(tmp_path: Path) -> None:
         ("path,text\na.wav,A\n", {}, {"delimiter": ";"}, r"the delimiter is wrong"),
         ("just a line\nand another\n", {}, {}, "no tab, comma, semicolon or bar"),
         ("", {}, {}, "no tab, comma, semicolon or bar"),
-        ("path,text\na.wav,žluť\n".encode("cp1250"), {}, {}, "--encoding cp1252"),
+        ("path,žluť\na.wav,A\n".encode("cp1250"), {}, {}, "line 1: .*--encoding cp1252"),
         ("path,text\na.wav,žluť\n".encode("utf-16"), {}, {}, "--encoding utf-16"),
-        ('path,text\na.wav,"An"o\nb.wav,B\n', {}, {}, "lone quotation mark"),
-        ('path,text\na.wav,"Ano\nb.wav,B\n', {}, {}, "lone quotation mark"),
+        (
+            "path,text\na.wav,A".encode("utf-16") + b"x",
+            {},
+            {"encoding": "utf-16"},
+            "truncated data",
+        ),
+        ('path,"te"xt\na.wav,A\n', {}, {}, "line 1 names the columns: .*lone quotation mark"),
     ],
 )
 def test_tables_that_cannot_be_read(

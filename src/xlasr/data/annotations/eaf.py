@@ -11,6 +11,7 @@ Source: https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
 from __future__ import annotations
 
 import mimetypes
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
@@ -18,11 +19,13 @@ from xml.sax.saxutils import escape, quoteattr
 from xlasr.data.annotations.base import AnnotatedRecording, for_xml, relative_link
 from xlasr.data.annotations.tiers import TEXT, Row, Tier, tiers_of
 
+AUTHOR = "xlasr"
 _TYPES = {
     "transcription": 'TIME_ALIGNABLE="true"',
     "words": 'TIME_ALIGNABLE="true"',
     "confidence": 'CONSTRAINTS="Symbolic_Association" TIME_ALIGNABLE="false"',
 }
+_TEXT_NAME = re.compile(rf"{TEXT}(@.*)?( \d+)?")  # as ``tiers_of`` names them
 
 
 def write(recording: AnnotatedRecording, folder: Path) -> str:
@@ -79,6 +82,18 @@ def write(recording: AnnotatedRecording, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def role_of(kind: str, name: str) -> str:
+    """Return what a tier of a file by ``AUTHOR`` is: "text", "derived" from texts, or neither ("").
+
+    Args:
+        kind: Its linguistic type.
+        name: Its name; whoever corrects the file may have added tiers of a type of ours.
+    """
+    if kind == "transcription" and _TEXT_NAME.fullmatch(name):
+        return "text"
+    return "derived" if kind in _TYPES and kind != "transcription" else ""
+
+
 def _ends(row: Row) -> tuple[tuple[int, int], tuple[int, int]]:
     return (0, row.start_ms), (1, row.end_ms)
 
@@ -91,7 +106,7 @@ def _head(recording: AnnotatedRecording, folder: Path, last_number: int) -> list
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<ANNOTATION_DOCUMENT AUTHOR="xlasr" DATE="{date}" FORMAT="3.0" VERSION="3.0" '
+        f'<ANNOTATION_DOCUMENT AUTHOR="{AUTHOR}" DATE="{date}" FORMAT="3.0" VERSION="3.0" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
         'xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">',
         '  <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">',

@@ -27,7 +27,10 @@ from xlasr.data.annotations.base import (
     to_json,
 )
 
-_ALWAYS = ("audio", "start_s", "end_s", "text")
+KIND, UTTERANCE, WORD = "kind", "utterance", "word"
+"""The column that tells rows of utterances from those of their words, and what it holds."""
+ALWAYS = ("audio", "start_s", "end_s", "text")
+"""Columns that every table has."""
 _OPTIONAL = ("speaker", "confidence", "channel")
 
 
@@ -35,9 +38,9 @@ def write(recordings: Sequence[AnnotatedRecording], folder: Path) -> str:
     """Return the table."""
     rows = list(_rows(recordings, folder))
     filled = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
-    kinds = any(row["kind"] == "word" for row in rows)
-    columns = [*(["kind"] if kinds else []), *_ALWAYS, *(c for c in _OPTIONAL if c in filled)]
-    columns += [name for name in filled if name not in {"kind", *columns}]
+    kinds = any(row[KIND] == WORD for row in rows)
+    columns = [*([KIND] if kinds else []), *ALWAYS, *(c for c in _OPTIONAL if c in filled)]
+    columns += [name for name in filled if name not in {KIND, *columns}]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\r\n")
     writer.writeheader()
@@ -51,11 +54,11 @@ def _rows(recordings: Sequence[AnnotatedRecording], folder: Path) -> Iterator[di
     for recording in recordings:
         link = relative_link(recording.media, folder)
         for segment in recording.segments:
-            own = extras(segment, ("kind", *_ALWAYS, *_OPTIONAL))
-            yield {"kind": "utterance", "audio": link, **_cells(segment), **own}
+            own = extras(segment, (KIND, *ALWAYS, *_OPTIONAL))
+            yield {KIND: UTTERANCE, "audio": link, **_cells(segment), **own}
             for word in segment.words:
                 who = {"speaker": segment.speaker, "channel": segment.channel}
-                yield {"kind": "word", "audio": link, **_cells(word), **who, **own}
+                yield {KIND: WORD, "audio": link, **_cells(word), **who, **own}
 
 
 def _cells(item: TimedText) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from xlasr.data.cells import unquote
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
 from xlasr.data.readers.rows import Sounds, make_record, read_lines, report_empty
@@ -118,7 +119,7 @@ def _table(
             PurePosixPath(name).stem or where,
             _clip(sounds, name),
             sounds.missing(where, name),
-            _unquote(cells[columns["text"]].strip()),
+            unquote(cells[columns["text"]].strip()),
             quarantine,
             speaker=(cells[columns["speaker"]].strip() or None) if "speaker" in columns else None,
             split=given,
@@ -165,11 +166,3 @@ def _cells(line: str, header: Sequence[str], text: int) -> list[str] | None:
 def _clip(sounds: Sounds, name: str) -> Path | None:
     # Early releases give names without suffix.
     return sounds.find(name) or (sounds.find(f"{name}.mp3") if name else None)
-
-
-def _unquote(cell: str) -> str:
-    """Take off quotation marks where the doubled ones inside show that the cell was quoted."""
-    inner = cell[1:-1]
-    if cell[:1] == cell[-1:] == '"' and '""' in inner and '"' not in inner.replace('""', ""):
-        return inner.replace('""', '"')
-    return cell

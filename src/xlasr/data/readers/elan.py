@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from xlasr.data.annotations.eaf import AUTHOR, role_of
 from xlasr.data.quarantine import Entry, Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
 from xlasr.data.readers.media import path_of
@@ -31,6 +32,8 @@ from xlasr.data.readers.tiers import Annotation, Tier
 from xlasr.errors import DataError
 
 SUFFIXES = frozenset({".eaf"})
+
+_PLACES = ("TIER", "TIER/ANNOTATION", "TIER/ANNOTATION/*/ANNOTATION_VALUE")
 
 Slots = dict[str, float | None]
 """Time slot -> milliseconds; None where the file gives no time."""
@@ -84,6 +87,7 @@ def parse(path: Path, stem: str, options: ReadOptions, quarantine: Quarantine) -
         name = element.get("TIER_ID", "")
         speaker = (element.get("PARTICIPANT") or "").strip() or None
         tiers[i] = Tier(name, kind=kind, speaker=speaker, tree=places[name][0], index=i)
+        tiers[i].role = role_of(kind, name) if document.get("AUTHOR") == AUTHOR else ""
         _read_tier(tiers[i], element, kinds.get(kind, ""), times)
     media, offsets = _media(path, header)
     transcript = Transcript(path, stem, [tiers[i] for i in sorted(tiers)], media, offsets=offsets)
@@ -112,6 +116,13 @@ def _xml(path: Path) -> ElementTree.Element:
         ) from error
     if document.tag != "ANNOTATION_DOCUMENT":
         raise DataError(f"{path}: not an ELAN file, its first element is {document.tag!r}.")
+    for place in _PLACES:
+        tag = place.rsplit("/", 1)[-1]
+        if len(document.findall(place)) != sum(1 for _ in document.iter(tag)):
+            raise DataError(
+                f"{path}: damaged: an element {tag} is not where it belongs ({place}), so that"
+                " texts would be lost or change places. A backup (.eaf.001) may be beside it."
+            )
     return document
 
 
@@ -151,6 +162,8 @@ def _read_tier(tier: Tier, element: ElementTree.Element, constraint: str, times:
         key = annotation.get("ANNOTATION_ID", "")
         if key in times.spans:
             _problem(tier, key, "bad annotation", "its id is that of an earlier annotation")
+        elif len(annotation.findall("ANNOTATION_VALUE")) > 1:
+            _problem(tier, key, "bad annotation", "it has several texts")
         elif annotation.tag == "REF_ANNOTATION":
             _read_reference(tier, annotation, shares.get(key), times)
         else:

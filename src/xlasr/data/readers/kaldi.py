@@ -64,6 +64,13 @@ def _read_dir(
         options.say("reco2file_and_channel is not read: recordings are used as wav.scp names them")
     sounds = Sounds([folder, *list(folder.parents)[:3]], options.media)
     rows = segments if has_segments else {key: (n, key) for key, (n, _) in recordings.items()}
+    if spk.is_file():
+        n_missing, n_unknown = len(rows.keys() - speakers), len(speakers.keys() - rows)
+        if n_missing or n_unknown:
+            options.say(
+                f"{folder.name}/utt2spk: {n_missing} utterances are not in it, and {n_unknown} of its"
+                " lines are of none"
+            )
     for key in dict.fromkeys([*rows, *texts]):
         where = f"{folder.name}/{'segments' if has_segments else 'wav.scp'} {key}"
         text = texts[key][1] if key in texts else None

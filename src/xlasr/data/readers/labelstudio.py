@@ -150,14 +150,16 @@ def _suffix(reference: str) -> str:
 def _regions(where: str, task: Mapping[str, Any]) -> list[_Region] | Entry:
     """Return the regions of the one annotation of a task that counts."""
     found = task.get("annotations") or task.get("completions") or []
-    every = [a for a in found if isinstance(a, dict)] if isinstance(found, list) else []
+    every = found if isinstance(found, list) else []
+    if not all(isinstance(a, dict) for a in every):
+        return Entry(where, "bad annotation", "an annotation that is no object, but a text or so")
     done = [a for a in every if not a.get("was_cancelled") and not a.get("skipped")]
     if not done:
         return Entry(where, "missing text", "skipped" if every else "not annotated")
     if len(done) > 1:
         truth = [a for a in done if a.get("ground_truth") is True]
         if len(truth) != 1:
-            n_regions = max(len({r.get("id") for r in _results(a)}) for a in done)
+            n_regions = max(len({str(r.get("id")) for r in _results(a)}) for a in done)
             return Entry(
                 where,
                 "ambiguous",
@@ -165,13 +167,26 @@ def _regions(where: str, task: Mapping[str, Any]) -> list[_Region] | Entry:
                 max(1, n_regions),
             )
         done = truth
+    results = done[0].get("result") or []
+    if not isinstance(results, list):
+        return Entry(
+            where,
+            "bad annotation",
+            f"its result is {json.dumps(results, ensure_ascii=False)[:100]}, no list",
+        )
     regions: dict[str, _Region] = {}
-    for n, result in enumerate(_results(done[0])):
-        key = str(result.get("id", f"#{n}"))
-        value = result.get("value")
+    for n, result in enumerate(results):
+        value = result.get("value") if isinstance(result, dict) else None
+        if value is None and isinstance(result, dict) and result.get("type") == "relation":
+            continue  # an arrow from one region to another
+        key = str(result.get("id", f"#{n}")) if isinstance(result, dict) else f"#{n}"
+        region = regions.setdefault(key, _Region(f"{where} region {key}"))
         if isinstance(value, dict):
-            region = regions.setdefault(key, _Region(f"{where} region {key}"))
             _fill(region, value, str(result.get("from_name", "")))
+        else:
+            region.wrong = (
+                f"a result without a value: {json.dumps(result, ensure_ascii=False)[:100]}"
+            )
     return list(regions.values())
 
 
@@ -196,10 +211,11 @@ def _fill(region: _Region, value: Mapping[str, Any], name: str) -> None:
     if isinstance(labels, list):
         region.labels += [label for label in labels if isinstance(label, str)]
     text = value.get("text")
-    if isinstance(text, str):
-        region.texts[name] = text
-    elif isinstance(text, list):
-        region.texts[name] = " ".join(part for part in text if isinstance(part, str))
+    parts = [text] if isinstance(text, str) else text
+    if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
+        region.texts[name] = " ".join(parts)
+    elif "text" in value:
+        region.wrong = f"its text in field {name!r} is {json.dumps(text, ensure_ascii=False)[:100]}"
 
 
 def _seconds(number: Any) -> float | None:
@@ -215,6 +231,7 @@ def _minimal(where: str, task: Mapping[str, Any]) -> list[_Region]:
     """Return the regions of a task of JSON-MIN."""
     marked: list[list[_Region]] = []
     texts: dict[str, list[Any]] = {}
+    broken: list[_Region] = []
     for name, value in task.items():
         items = value if isinstance(value, list) else [value]
         if name in _OWN_FIELDS or name == "audio" or not items:
@@ -228,6 +245,9 @@ def _minimal(where: str, task: Mapping[str, Any]) -> list[_Region]:
             continue
         elif all(isinstance(i, str) or (isinstance(i, dict) and "text" in i) for i in items):
             texts[name] = items
+        elif any(isinstance(i, str) or (isinstance(i, dict) and "text" in i) for i in items):
+            wrong = f"only some of its {len(items)} values are texts"
+            broken.append(_Region(f"{where} {name}", wrong=wrong, texts={name: ""}))
     regions = marked[0] if len(marked) == 1 else []
     alone: list[_Region] = []
     for name, items in texts.items():
@@ -255,7 +275,7 @@ def _minimal(where: str, task: Mapping[str, Any]) -> list[_Region]:
                     " say which belong together; export JSON"
                 )
             alone.append(region)
-    return regions + alone
+    return regions + alone + broken
 
 
 def _tiers(regions: Iterable[_Region]) -> list[Tier]:

@@ -63,9 +63,10 @@ def _part(
     if not texts.is_file():
         raise UsageError(f"{path.parent}: no {texts.name}. Correct --language.")
     rows = [pair for pair in read_lines(path, "utf-8", quarantine, blank=True) if pair[1].strip()]
-    n_bad = len(quarantine.entries)
-    lines = [text for _, text in read_lines(texts, options.encoding, quarantine, blank=True)]
-    undecodable = {entry.record for entry in quarantine.entries[n_bad:]}
+    lost: set[int] = set()
+    lines = [
+        text for _, text in read_lines(texts, options.encoding, quarantine, blank=True, lost=lost)
+    ]
     if len(rows) != len(lines):
         detail = (
             f"{path.name} has {len(rows)} rows and {texts.name} {len(lines)} lines, so that nothing"
@@ -76,7 +77,7 @@ def _part(
     sounds = Sounds([path.parent.parent / "wav"])
     for n, ((number, line), text) in enumerate(zip(rows, lines, strict=True)):
         where = f"{path.name} line {number}"
-        if f"{texts.name} line {n + 1}" in undecodable:
+        if n + 1 in lost:
             continue  # it stands in the quarantine already
         match = _ROW.match(line)
         row = _fields(match["fields"]) if match else {}

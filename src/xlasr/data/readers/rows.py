@@ -5,6 +5,7 @@ A line that cannot be read is an entry in the quarantine and does not take its n
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import math
@@ -25,13 +26,19 @@ MAX_LINE_BYTES = 16 << 20
 MAX_BYTES = 16 << 30
 """More than this is not read out of one (compressed) file: 100 million rows are less."""
 
+STARTS_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
 _LONGEST_S = 1e7  # four months; more is not a time in seconds
 _STEM_SUFFIXES = (".flac", ".wav", ".opus", ".mp3", ".ogg", ".m4a")
-_STARTS_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_lines(
-    path: Path, encoding: str, quarantine: Quarantine, *, blank: bool = False
+    path: Path,
+    encoding: str,
+    quarantine: Quarantine,
+    *,
+    blank: bool = False,
+    lost: set[int] | None = None,
 ) -> Iterator[tuple[int, str]]:
     """Yield (number, text without line end) of the lines of a file, unpacked if it ends in .gz.
 
@@ -41,15 +48,18 @@ def read_lines(
         quarantine: Where to report lines that cannot be read.
         blank: Yield blank lines too, and an empty text for a line that is in the quarantine (for
             files whose lines belong to those of another).
+        lost: Is given the numbers of those that are in the quarantine.
 
     Raises:
         DataError: It cannot be opened, or has an encoding that cannot be read line by line.
     """
-    if "\n".encode(encoding) != b"\n":
+    encoding = without_mark(encoding)
+    if not has_lines(encoding):
         raise DataError(
             f"{path}: encoding {encoding} cannot be read line by line. Convert it to UTF-8: iconv"
             f" -f {encoding} -t utf-8"
         )
+    lost = set() if lost is None else lost
     number = n_bytes = 0
     try:
         with _open(path) as file:
@@ -58,7 +68,7 @@ def read_lines(
                 n_bytes += len(line)
                 where = f"{path.name} line {number}"
                 if number == 1:
-                    if line.startswith(_STARTS_OF_UTF16):
+                    if line.startswith(STARTS_OF_UTF16):
                         raise DataError(f"{path}: it begins like UTF-16. Convert it to UTF-8.")
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if n_bytes > MAX_BYTES:
@@ -69,12 +79,14 @@ def read_lines(
                     n_bytes += _skip_line(file)
                     detail = f"{where}: longer than {MAX_LINE_BYTES >> 20} MiB"
                     quarantine.add(where, "bad row", detail)
+                    lost.add(number)
                     line = b""
                 try:
                     text = line.decode(encoding).rstrip("\r\n")
                 except UnicodeError as error:
                     advice = encoding_advice(line, encoding)
                     quarantine.add(where, "bad encoding", f"{where}: {error}. {advice}")
+                    lost.add(number)
                     text = ""
                 if blank or text.strip():
                     yield number, text
@@ -83,6 +95,16 @@ def read_lines(
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
         detail = f"{path.name}: damaged after line {number} ({error}). Copy or make it again"
         quarantine.add(path.name, "bad transcript", detail)
+
+
+def without_mark(encoding: str) -> str:
+    """Return "utf-8" for the name of UTF-8 with a byte order mark, which is taken off anyhow."""
+    return "utf-8" if codecs.lookup(encoding).name == "utf-8-sig" else encoding
+
+
+def has_lines(encoding: str) -> bool:
+    """Return whether a line feed is one byte, so that lines can be told before they are decoded."""
+    return "\n".encode(encoding) == b"\n"
 
 
 def _open(path: Path) -> BinaryIO:

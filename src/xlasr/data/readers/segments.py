@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import codecs
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xlasr.data.audio import SLACK_S
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions, encoding_advice
 from xlasr.data.readers.folder import walk
 from xlasr.data.readers.media import Media, group_key
 from xlasr.data.readers.tiers import Annotation, Tier, choose_tiers
+from xlasr.data.spans import find_overlaps
 from xlasr.errors import DataError, UsageError, did_you_mean
 
 MAX_BYTES = 256 << 20
 """A larger transcript is refused: hours of annotation are a few megabytes."""
 
+# A byte order mark and a line feed the wrong way round; neither is a character.
+_OUT_OF_STEP = re.compile("[\ufffe\u0a00]")
 _SHORTEST_S = 0.0005  # transcripts give milliseconds
 
 
@@ -158,10 +161,16 @@ def decode_text(path: Path, content: bytes, encoding: str) -> str:
     elif content[:1] == b"\0" != content[1:2]:
         encoding = "utf-16-be"
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeError as error:
         advice = encoding_advice(content, encoding)
         raise DataError(f"{path}: {error}. {advice}.") from error
+    if codecs.lookup(encoding).name.startswith("utf-16") and (step := _OUT_OF_STEP.search(text)):
+        raise DataError(
+            f"{path}: damaged: bytes are lost or too many before character {step.start()}, so that"
+            " its UTF-16 cannot be read. Copy it again."
+        )
+    return text
 
 
 def _check_channels(tiers: Sequence[Tier], channels: Mapping[str, int]) -> None:
@@ -327,26 +336,3 @@ def _without_overlaps(records: Sequence[RawRecord], quarantine: Quarantine) -> I
             " give two speakers two tiers"
         )
         quarantine.add(record.id, "overlap", detail)
-
-
-def find_overlaps(spans: Sequence[tuple[float, float]]) -> dict[int, int]:
-    """Find the spans that share time with another: index -> index of one such other.
-
-    Ends are rounded in many transcripts, so ``SLACK_S`` in common is no overlap, unless one span
-    lies wholly inside the other.
-
-    Args:
-        spans: (start, end) in seconds, in any order; every end is after its start.
-    """
-    found: dict[int, int] = {}
-    last: int | None = None  # the one that ends last so far
-    for i in sorted(range(len(spans)), key=lambda i: spans[i]):
-        start, end = spans[i]
-        if last is not None:
-            begun, until = spans[last]
-            if round(until - start, 6) > SLACK_S or end <= until or start == begun:
-                found.setdefault(i, last)
-                found.setdefault(last, i)
-        if last is None or end > spans[last][1]:
-            last = i
-    return found

@@ -14,6 +14,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from xlasr.data.quarantine import Entry, Quarantine
@@ -34,6 +35,8 @@ SUFFIXES = frozenset({".srt", ".vtt", ".txt"})
 
 _TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{3}))?"
 _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
+_STAMP = r"\d{2}:\d{2}[.,]\d{3}"
+_TIMES_INSIDE = re.compile(rf"\d{{2}}:{_STAMP}|{_STAMP}.{{1,9}}{_STAMP}")
 _ARROW = "-->"
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")  # <i>, <00:01.000>, {\an8}
@@ -84,7 +87,8 @@ def parse(path: Path, stem: str, options: ReadOptions, quarantine: Quarantine) -
             "000' (SRT, WebVTT) or 'START<tab>END<tab>LABEL' (Audacity) are expected; the first"
             f" line is {first[:60]!r}."
         )
-    return [Transcript(path, stem, [tier], stems=_stems(path))]
+    told = _jumps(lines) if path.suffix.lower() == ".srt" else []
+    return [Transcript(path, stem, [tier], stems=_stems(path), told=told)]
 
 
 def is_labels(path: Path) -> bool:
@@ -149,14 +153,40 @@ def _cues(lines: Sequence[str], *, vtt: bool) -> Tier:
                 # The next times cannot be read, or an arrow is a part of this text: who knows.
                 _problem(tier, head + 1, f"its text goes on with {lines[stop][:60]!r}")
                 continue
+        if not vtt and (rest := _next_begun(body, _number_before(lines, head))):
+            at = head + 1 + rest
+            _problem(tier, at + 1, f"a number, and no times: {' '.join(body[rest:])[:60]!r}")
+            body = body[:rest]
         _cue(tier, head + 1, lines[head], body, vtt=vtt)
     return tier
+
+
+def _next_begun(body: Sequence[str], number: str) -> int:
+    """Return where in a text the next number stands below a blank line; 0 where it does not.
+
+    There the next cue begins, whose times are lost; else blank lines are a part of the text.
+    """
+    after = str(int(number) + 1) if number else ""
+    lines = enumerate(pairwise(body), start=1)
+    return next((i for i, (above, own) in lines if not above.strip() and own.strip() == after), 0)
+
+
+def _jumps(lines: Sequence[str]) -> list[str]:
+    """Return a remark if the numbers of SRT's cues have gaps."""
+    heads = (i for i, line in enumerate(lines) if _ARROW in line)
+    numbers = [int(number) for head in heads if (number := _number_before(lines, head))]
+    gaps = [(a, b) for a, b in pairwise(numbers) if b > a + 1]
+    if not gaps:
+        return []
+    first = " to ".join(map(str, gaps[0]))
+    n_lost = sum(b - a - 1 for a, b in gaps)
+    return [f"cue numbers jump, first from {first} ({n_lost}): are cues lost, or run into others?"]
 
 
 def _number_before(lines: Sequence[str], head: int) -> str:
     """Return the number of an SRT cue, which stands alone on the line above its times."""
     above = lines[head - 1].strip() if head else ""
-    return above if above.isdecimal() else ""
+    return above if above.isdecimal() and len(above) < 10 else ""
 
 
 def _between(tier: Tier, lines: Sequence[str], start: int, stop: int, *, vtt: bool) -> None:
@@ -167,9 +197,14 @@ def _between(tier: Tier, lines: Sequence[str], start: int, stop: int, *, vtt: bo
             block.append(i)
             continue
         is_name = i == stop < len(lines) and len(block) == 1
+        if is_name and vtt:
+            is_name = _TAG.search(lines[block[0]]) is None  # else it is a text whose times are lost
+        elif is_name:
+            is_name = _number_before(lines, stop) != ""
         is_comment = vtt and bool(block) and lines[block[0]].startswith(_COMMENTS)
         if block and not is_comment and not is_name:
-            _problem(tier, block[0] + 1, f"text without times: {lines[block[0]][:60]!r}")
+            whole = " ".join(lines[line].strip() for line in block)
+            _problem(tier, block[0] + 1, f"text without times: {whole[:60]!r}")
         block = []
 
 
@@ -177,7 +212,9 @@ def _cue(tier: Tier, number: int, times: str, body: Sequence[str], *, vtt: bool)
     found = _TIMES.fullmatch(times)
     parts = [int(part or 0) for part in found.groups()] if found else []
     if not parts or max(parts[1], parts[2], parts[5], parts[6]) > 59:
-        _problem(tier, number, f"not HH:MM:SS,mmm --> HH:MM:SS,mmm: {times[:60]!r}")
+        said = " ".join(line.strip() for line in body if line.strip())
+        detail = f"not HH:MM:SS,mmm --> HH:MM:SS,mmm: {times[:60]!r}; its text: {said[:200]!r}"
+        _problem(tier, number, detail)
         return
     start_s, end_s = (
         (((h * 60 + m) * 60 + s) * 1000 + ms) / 1000 for h, m, s, ms in (parts[:4], parts[4:])
@@ -185,6 +222,10 @@ def _cue(tier: Tier, number: int, times: str, body: Sequence[str], *, vtt: bool)
     text = " ".join(line.strip() for line in body if line.strip())
     voices = {html.unescape(voice).strip() for voice in _VOICE.findall(text)} if vtt else set()
     text = _TAG.sub("", text)
+    if damaged := _TIMES_INSIDE.search(text):
+        detail = f"times in its text, as if those of another cue were damaged: {damaged[0][:60]!r}"
+        _problem(tier, number, f"{detail}; its text: {text[:200]!r}")
+        return
     tier.annotations.append(
         Annotation(
             f"line {number}",

@@ -51,6 +51,8 @@ class Tier:
         index: Its number in the file, from 0.
         channel: Channel of the recording, where the file says so.
         unusable: Why it holds no stretches of speech at all ("a point tier"); else empty.
+        role: What xlasr itself wrote there: "text" (all such tiers are parts of one transcript) or
+            "derived" from these (words, confidences); empty for tiers of others.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Tier:
     index: int = 0
     channel: int | None = None
     unusable: str = ""
+    role: str = ""
 
     def __len__(self) -> int:
         return len(self.annotations) + len(self.problems)
@@ -77,9 +80,9 @@ class Tier:
 def choose_tiers(files: Files, options: ReadOptions) -> list[list[Tier]]:
     """Return the chosen tiers of each file; the person is told which these are.
 
-    Without a choice the only tier with text is taken. With one, all tiers that fit everything that
-    was said; but two of one hierarchy or one participant (say, words and their translation) only
-    if both were named.
+    Without a choice the only tier with text is taken; of a file that xlasr wrote, all of its texts.
+    With one, all tiers that fit everything that was said; but two of one hierarchy or one
+    participant (say, words and their translation) only if both were named.
 
     Args:
         files: (name, tiers) of each file.
@@ -97,6 +100,8 @@ def choose_tiers(files: Files, options: ReadOptions) -> list[list[Tier]]:
     chosen: list[list[Tier]] = []
     for file, tiers in files:
         fitting = [tier for tier in tiers if _fits(tier, options) and not tier.unusable]
+        if not options.tiers and options.tier_type is None and options.tier_index is None:
+            fitting = [tier for tier in fitting if tier.role != "derived"]
         with_text = [tier for tier in fitting if tier.first_text]
         doubt = _doubt(with_text, options)
         if doubt:
@@ -138,7 +143,9 @@ def _doubt(tiers: Sequence[Tier], options: ReadOptions) -> Sequence[Tier]:
     """Return tiers of one file of which only one can be meant."""
     for i, one in enumerate(tiers):
         for other in tiers[:i]:
-            if one.name == other.name:
+            if one.role == other.role == "text":
+                alike = False
+            elif one.name == other.name:
                 alike = one.channel == other.channel
             else:
                 of_one = one.tree == other.tree or (

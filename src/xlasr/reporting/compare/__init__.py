@@ -4,7 +4,9 @@
 file               what it does
 =================  ============================================================================
 rows.py            reads runs: ``run.json``, recipe, metrics, one evaluation each
+folds.py           runs on the folds of a corpus, pooled as one row
 table.py           groups of seeds, the reference, reductions; cells for print, CSV
+notes.py           what must be known to read it
 plot.py            a plot with the numbers behind it: PNG, SVG, CSV, SVG for the page
 figures.py         error against minutes and parameters, learning curves
 letters.py         confusion maps, error against word rarity
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xlasr.errors import UsageError
+from xlasr.reporting.compare.folds import pool_folds
 from xlasr.reporting.compare.page import write_comparison
 from xlasr.reporting.compare.rows import RunRow, read_rows
 from xlasr.reporting.compare.table import Group, Result, RunComparison, compare_rows
@@ -33,6 +36,7 @@ def compare(
     split: str = "test",
     name: str = "",
     against: str | Path | None = None,
+    folds: bool = False,
 ) -> RunComparison:
     """Compare finished, evaluated runs that were scored on the same speech.
 
@@ -44,12 +48,14 @@ def compare(
         against: Reference of reductions and paired tests, one of ``runs`` or another run, which
             then stands first. None: reductions over the unadapted base where all runs share one,
             or else over the first run; paired tests against the first run.
+        folds: Runs of one method on the folds of a corpus are pooled as one row.
 
     Returns:
         Rows, groups of seeds, intervals, reductions and tests.
 
     Raises:
-        UsageError: No runs, one given twice, or ``out`` holds something else.
+        UsageError: No runs, one given twice, no folds where ``folds`` says so, or ``out`` holds
+            something else.
         RunError: A folder is no run, not finished, not evaluated, or damaged.
         DataError: The runs were scored on different speech or by different rules.
     """
@@ -58,7 +64,10 @@ def compare(
         given.insert(0, str(against))
     if not given:
         raise UsageError("give at least one run: xlasr compare RUN RUN --out FOLDER")
-    rows = read_rows(given, split, name)
+    rows = read_rows(given, split, name, folds=folds)
     reference = None if against is None else rows[given.index(str(against))]
+    if folds:
+        rows, label = pool_folds(rows), reference.label if reference else ""
+        reference = next((row for row in rows if label in row.folds), None)
     found = compare_rows(rows, reference)
     return found if out is None else write_comparison(found, out)

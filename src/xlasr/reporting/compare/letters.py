@@ -6,7 +6,6 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,12 @@ import numpy as np
 from xlasr.data.corpus import Corpus
 from xlasr.errors import DataError, UsageError
 from xlasr.reporting.compare.figures import LABEL, handle, legend, new_figure
+from xlasr.reporting.compare.folds import together
 from xlasr.reporting.compare.plot import Plot
 from xlasr.reporting.compare.rows import RunRow
 from xlasr.reporting.compare.table import Group, RunComparison
 from xlasr.reporting.drawing import Palette, clip
 from xlasr.reporting.formatting import whole
-from xlasr.scoring import Counts, Score
 from xlasr.scoring.breakdown import Confusion, confusion
 from xlasr.scoring.rare_words import RareWords, miss_rate, rare_words
 
@@ -39,22 +38,11 @@ def confusion_plots(found: RunComparison) -> tuple[list[Plot], str]:
     """Return confusion maps of the first groups, and which groups were left out, in words."""
     plots = []
     for at, group in enumerate(found.groups[:MAPS]):
-        table = confusion(_together(group))
+        table = confusion(together([row.score for row in group.rows]))
         if (table.matrix.sum() - np.trace(table.matrix)) > 0:
             plots.append(_map(group, table, at))
     left_out = ", ".join(group.name for group in found.groups[MAPS:])
     return plots, f"Drawn for the first {MAPS} groups; not for {left_out}." if left_out else ""
-
-
-def _together(group: Group) -> Score:
-    """All seeds as one score: a map of their errors together."""
-    scores = [row.score for row in group.rows]
-    return replace(
-        scores[0],
-        utterances=tuple(u for score in scores for u in score.utterances),
-        words=sum((score.words for score in scores), Counts()),
-        characters=sum((score.characters for score in scores), Counts()),
-    )
 
 
 def _map(group: Group, table: Confusion, at: int) -> Plot:
@@ -78,7 +66,8 @@ def _map(group: Group, table: Confusion, at: int) -> Plot:
         if i != j and matrix[i, j]
     ]
     names = [_shown(symbol) for symbol in symbols]
-    heaviest = max(row[2] for row in rows)
+    # what is missing or too much outweighs what is taken for another, and would leave it pale
+    heaviest = max((row[2] for row in rows if row[0] and row[1]), default=rows[0][2])
     place = {symbol: i for i, symbol in enumerate(symbols)}
 
     def draw(palette: Palette) -> Figure:
@@ -92,7 +81,7 @@ def _map(group: Group, table: Confusion, at: int) -> Plot:
         axes = figure.add_axes((before / side, before / side, inner / side, inner / side))
         for ref, hyp, count, _ in rows:
             i, j = place[ref], place[hyp]
-            strength = math.sqrt(count / heaviest)
+            strength = math.sqrt(min(1.0, count / heaviest))
             axes.add_patch(
                 Rectangle(
                     (j - 0.48, i - 0.48), 0.96, 0.96, lw=0,
@@ -123,7 +112,8 @@ def _map(group: Group, table: Confusion, at: int) -> Plot:
         f"Characters: {group.name}",
         f"Which character (row) was taken for which (column), with counts from 2 on; the"
         f" {len(symbols) - 1} characters with the most errors. ␣ is a space, ∅ nothing: its column"
-        " holds what is missing, its row what is too much. Grey: right."
+        " holds what is missing, its row what is too much. Grey: right. Colour is full from"
+        f" {whole(heaviest)} on."
         + (f" All {len(group.rows)} seeds together." if len(group.rows) > 1 else ""),
         ("said", "heard", "count", "said_in_all"),
         rows,
@@ -163,6 +153,8 @@ def rarity_plot(found: RunComparison) -> tuple[Plot | None, str]:
 
 def training_texts(rows: Sequence[RunRow]) -> tuple[list[str] | None, str]:
     """Return the training transcripts of the runs' one corpus, or None and why not, in words."""
+    if any(row.folds for row in rows):
+        return None, "Each fold was trained on other texts, so a word has no one count."
     if len({row.corpus_sha256 for row in rows}) > 1:
         return None, "The runs were trained on different corpora, so a word has no one count."
     path = Path(rows[0].corpus)

@@ -16,6 +16,7 @@ from xlasr.reporting.compare.table import (
     RunComparison,
     cost_cells,
     decoding,
+    more_cells,
     rate_cells,
     table_csv,
 )
@@ -46,10 +47,12 @@ def figures_of(found: RunComparison) -> Figures:
     """Return the figures of a comparison."""
     rarity, why = rarity_plot(found)
     maps, more = confusion_plots(found)
+    folds = any(result.row.folds for result in found.results)
+    curves = "folds have one each" if folds else "no run has two evaluations on dev"
     optional = {
         "Error against minutes: no run says how many minutes it heard.": minutes_plot(found),
         "Error against trained parameters: no run says them.": parameters_plot(found),
-        "Learning curves: no run has two evaluations on dev.": curves_plot(found),
+        f"Learning curves: {curves}.": curves_plot(found),
         f"Error against rarity: {why}": rarity,
     }
     left_out = [sentence for sentence, plot in optional.items() if plot is None]
@@ -111,6 +114,7 @@ def render(found: RunComparison, figures: Figures) -> str:
                     "rates": rate_cells(result),
                     "cost": cost_cells(row),
                     "decoding": decoding(row),
+                    "more": more_cells(result),
                     "mean": {m: per_cent(group.mean(m)) for m in result.rates}
                     if len(group.rows) > 1 and nth == len(group.rows) - 1
                     else None,
@@ -122,6 +126,9 @@ def render(found: RunComparison, figures: Figures) -> str:
         .render(
             found=found,
             rows=rows,
+            one_speech=len({r.row.split_sha256 for r in found.results}) == 1,
+            more=list(found.results[0].more),
+            folds=any(r.row.folds for r in found.results),
             utterances=whole(len(first.score.utterances)),
             resampled=whole(len(first.score.per_group("cer")[0])),
             split=first.split,
@@ -138,6 +145,7 @@ def render(found: RunComparison, figures: Figures) -> str:
             drawings=[(plot, Markup(plot.svg_for_page())) for plot in figures.plots],  # noqa: S704
             left_out=figures.left_out,
             has_forgetting=any(r.row.forgetting for r in found.results),
+            has_guards=any(r.row.guards for r in found.results),
             has_speed=any(r.row.real_time_factor is not None for r in found.results),
         )
     )  # fmt: skip

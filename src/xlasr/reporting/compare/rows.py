@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class RunRow:
         folder: Of the run.
         name: Of the evaluation: ``evaluations/NAME.json``.
         recipe: Name of its recipe.
-        settings: The recipe with every field, without name, description and decoding.
+        settings: The recipe with every field, without name, description, cost and decoding.
         base_name: The base it began with.
         base_sha256: Of the base's weights.
         corpus: Folder it was trained on.
@@ -67,6 +68,13 @@ class RunRow:
         real_time_factor_cpu: CPU-seconds, likewise.
         forgetting: Other corpora that were scored with it.
         metrics: Rows of ``metrics.jsonl``.
+        speakers: How many different speakers were scored; None or 0 is not known.
+        guards: How often each guard had something to say, in training and in the evaluation.
+        japanese: Scores by MeCab's "words" and by "readings"; empty where there are none.
+        dictionary: What cut and read Japanese; "" likewise.
+        source: Where the scored corpus comes from; "" is not known.
+        split_rule: How its sides were chosen; "" is not known.
+        folds: Labels of the runs that are pooled in this row; empty for a single run.
     """
 
     label: str
@@ -97,15 +105,25 @@ class RunRow:
     real_time_factor_cpu: float | None
     forgetting: tuple[Forgetting, ...]
     metrics: tuple[Mapping[str, Any], ...]
+    speakers: int | None = None
+    guards: Mapping[str, int] = field(default_factory=dict)
+    japanese: Mapping[str, Score] = field(default_factory=dict)
+    dictionary: str = ""
+    source: str = ""
+    split_rule: str = ""
+    folds: tuple[str, ...] = ()
 
 
-def read_rows(runs: Sequence[str | Path], split: str = "test", name: str = "") -> list[RunRow]:
+def read_rows(
+    runs: Sequence[str | Path], split: str = "test", name: str = "", *, folds: bool = False
+) -> list[RunRow]:
     """Read runs, give each a label of its own and check that they were scored on the same speech.
 
     Args:
         runs: Run folders, or ``RUN:NAME`` for ``RUN/evaluations/NAME.json``.
         split: Name of the evaluation where none is given.
         name: Of the evaluation, for all runs that do not name one.
+        folds: They are folds, to be pooled, and may be scored on different speech.
 
     Raises:
         UsageError: The same evaluation twice.
@@ -118,7 +136,7 @@ def read_rows(runs: Sequence[str | Path], split: str = "test", name: str = "") -
         if (row.folder, row.name) in seen:
             raise UsageError(f"{row.folder} with its evaluation {row.name!r} is given twice")
         seen[row.folder, row.name] = None
-    _same_speech(rows)
+    _same_speech(rows, folds)
     return _labelled(rows, name or split)
 
 
@@ -142,13 +160,16 @@ def read_run(run: str | Path, split: str = "test", name: str = "") -> RunRow:
         minutes, other = _minutes(recipe, stages, Path(facts["corpus"]["path"]))
         speed = found.get("speed") or {}
         audio_s = speed.get("audio_s") or 0.0
+        japanese = (found.get("japanese") or {}).get("adapted") or {}
         return RunRow(
             label=folder.name,
             folder=folder,
             name=name,
             recipe=str(facts.get("recipe") or recipe.get("name", "")),
             settings={
-                k: v for k, v in recipe.items() if k not in ("name", "description", "decode")
+                k: v
+                for k, v in recipe.items()
+                if k not in ("name", "description", "cost", "decode")
             },
             base_name=str(facts["base"]["name"]),
             base_sha256=str(facts["base"]["sha256"]),
@@ -184,6 +205,14 @@ def read_run(run: str | Path, split: str = "test", name: str = "") -> RunRow:
                 for entry in found.get("also") or ()
             ),
             metrics=tuple(_lines(folder / "metrics.jsonl")),
+            speakers=found.get("speakers"),
+            guards=_guards([*stages, found]),
+            japanese={
+                key: Score.from_dict(japanese[key]) for key in ("words", "readings") if japanese
+            },
+            dictionary=str(japanese.get("dictionary", "")),
+            source=str(found.get("source") or ""),
+            split_rule=str(found.get("split_rule") or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError, OSError) as error:
         raise RunError(
@@ -262,9 +291,17 @@ def _minutes(
     return minutes, round(other, 1)
 
 
-def _same_speech(rows: Sequence[RunRow]) -> None:
+def _guards(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part.get("guards") or {})
+    return dict(counts)
+
+
+def _same_speech(rows: Sequence[RunRow], folds: bool) -> None:
+    speech = [(row.split, "" if folds else row.split_sha256[:12]) for row in rows]
     for what, kinds in (
-        ("different speech", [(row.split, row.split_sha256[:12]) for row in rows]),
+        ("different speech", speech),
         (
             "the same speech by different rules",
             [(r.score.normaliser, f"v{r.score.normaliser_version}", r.score.costs) for r in rows],
@@ -277,7 +314,8 @@ def _same_speech(rows: Sequence[RunRow]) -> None:
             )
             raise DataError(
                 f"these runs were scored on {what}, so they are not compared:\n{listed}\n"
-                "Evaluate all of them on one corpus: xlasr evaluate RUN CORPUS --split SPLIT"
+                "Evaluate all of them on one corpus: xlasr evaluate RUN CORPUS --split SPLIT;"
+                " runs on the folds of a corpus are pooled by --folds"
             )
 
 

@@ -12,12 +12,15 @@ from typing import Any
 
 from xlasr.errors import DataError
 from xlasr.reporting import comparison
+from xlasr.reporting.compare.notes import notes_of
 from xlasr.reporting.compare.rows import RunRow
-from xlasr.reporting.comparison import Comparison
+from xlasr.reporting.comparison import NAMES, Comparison, Pair
 from xlasr.reporting.formatting import duration, number, per_cent, short, span, whole
-from xlasr.scoring import RateInterval, Score, paired, rate_interval, werr
+from xlasr.scoring import RateInterval, Score, rate_interval, werr
 from xlasr.scoring.error_rates import Metric
-from xlasr.scoring.normalisers import is_unspaced
+
+_JAPANESE: dict[str, Metric] = {"words": "wer", "readings": "cer"}
+"""What is looked at in each of a row's Japanese scores."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,15 @@ class Result:
 
     Attributes:
         row: As read.
-        rates: WER and CER with intervals, by metric.
+        rates: WER and CER with intervals, by metric; CER alone for scripts without spaces.
+        more: Japanese by MeCab's words and by readings, by name; never mixed with ``rates``.
         reduction: Of the headline metric over the comparison's reference; None for that itself.
         versus: CER and WER beside the reference run, with the paired test; empty for that itself.
     """
 
     row: RunRow
     rates: dict[Metric, RateInterval]
+    more: dict[str, RateInterval]
     reduction: RateInterval | None
     versus: tuple[Comparison, ...]
 
@@ -102,21 +107,24 @@ def compare_rows(rows: Sequence[RunRow], against: RunRow | None = None) -> RunCo
         DataError: They were not scored on the same utterances, groups and references.
     """
     run = against or rows[0]
-    metric: Metric = "cer" if is_unspaced(u.reference for u in run.score.utterances) else "wer"
-    base = _common_base(rows)
-    over, reference = run.score, f"the run {run.label}"
-    if against is None and base is not None:
-        over, reference = base, f"the unadapted base {run.base_name}"
-    metrics: tuple[Metric, Metric] = ("wer", "cer")
+    metrics = comparison.metrics_of(run.score)[::-1]
+    metric = metrics[0]
+    over_base = against is None and _have_one_base(rows)
+    reference = f"the unadapted base {run.base_name}" if over_base else f"the run {run.label}"
+    japanese = all(row.japanese and row.dictionary == run.dictionary for row in rows)
     results = []
     for row in rows:
+        paired_with = None if row is run or row.split_sha256 != run.split_sha256 else run
+        alike = None if paired_with is None else paired_with.score
+        over = row.base if over_base else alike
         try:
             results.append(
                 Result(
                     row,
-                    {m: rate_interval(row.score, m) for m in metrics},
-                    None if row.score is over else werr(over, row.score, metric),
-                    () if row is run else tuple(comparison.compare(run.score, row.score)),
+                    {m: rate_interval(row.score, m, speakers=row.speakers) for m in metrics},
+                    _more_rates(row) if japanese else {},
+                    None if over is None else werr(over, row.score, metric),
+                    () if paired_with is None else _versus(paired_with, row, japanese),
                 )
             )
         except DataError as error:
@@ -128,9 +136,25 @@ def compare_rows(rows: Sequence[RunRow], against: RunRow | None = None) -> RunCo
         metric,
         reference,
         run.label,
-        base,
-        tuple(_notes(rows, results, groups, metric)),
+        run.base if over_base and len({row.split_sha256 for row in rows}) == 1 else None,
+        tuple(notes_of(rows, results, groups, metric)),
     )
+
+
+def _versus(run: RunRow, row: RunRow, japanese: bool) -> tuple[Comparison, ...]:
+    more: list[Pair] = []
+    if japanese:
+        more = [(m, run.japanese[name], row.japanese[name]) for name, m in _JAPANESE.items()]
+    return tuple(comparison.compare(run.score, row.score, more=more, speakers=row.speakers))
+
+
+def _more_rates(row: RunRow) -> dict[str, RateInterval]:
+    return {
+        metric.upper() + NAMES[row.japanese[name].normaliser]: rate_interval(
+            row.japanese[name], metric, speakers=row.speakers
+        )
+        for name, metric in _JAPANESE.items()
+    }
 
 
 def group_rows(rows: Sequence[RunRow]) -> list[Group]:
@@ -201,49 +225,15 @@ def _differs(row: RunRow, rivals: Iterable[RunRow]) -> str:
     )
 
 
-def _common_base(rows: Sequence[RunRow]) -> Score | None:
-    """The base's score where all runs have one and it says the same."""
-    first = rows[0].base
-    if first is None:
-        return None
-    same = all(
-        row.base is not None
-        and row.base_sha256 == rows[0].base_sha256
-        and row.base.utterances == first.utterances
-        for row in rows
-    )
-    return first if same else None
-
-
-def _notes(
-    rows: Sequence[RunRow], results: Sequence[Result], groups: Sequence[Group], metric: Metric
-) -> list[str]:
-    notes = []
-    if metric == "cer":
-        notes.append(
-            "this script does without spaces between words: CER is the headline, WER has no words"
-        )
-    notes += [r.rates[metric].note for r in results]
-    if len({row.corpus_sha256 for row in rows}) > 1:
-        notes.append("the runs were trained on different corpora")
-    if len({json.dumps(dict(row.decode), sort_keys=True) for row in rows}) > 1:
-        notes.append("the runs were decoded with different settings (column decoding)")
-    for group in groups:
-        commits = sorted({row.commit for row in group.rows})
-        if len(commits) > 1:
-            notes.append(
-                f"seeds of {group.name} were run by different versions of the program:"
-                f" {', '.join(commit or 'unknown' for commit in commits)}"
-            )
-    others = [row.label for row in rows if row.other_minutes]
-    if others:
-        notes.append(
-            f"{', '.join(others)} also heard speech of other corpora (synthetic speech, replay);"
-            " minutes count the run's own corpus, the rest stands behind a +"
-        )
-    if any(row.minutes is None for row in rows):
-        notes.append("minutes are empty where the run's own corpus is one part of a mix and gone")
-    return [note for note in dict.fromkeys(notes) if note]
+def _have_one_base(rows: Sequence[RunRow]) -> bool:
+    """Whether all runs began with the same base, and it says the same on the same speech."""
+    heard: dict[str, Score] = {}
+    for row in rows:
+        if row.base is None or row.base_sha256 != rows[0].base_sha256:
+            return False
+        if heard.setdefault(row.split_sha256, row.base).utterances != row.base.utterances:
+            return False
+    return True
 
 
 def decoding(row: RunRow) -> str:
@@ -274,6 +264,11 @@ def forgetting_cell(row: RunRow) -> str:
     )
 
 
+def guards_cell(row: RunRow) -> str:
+    """Return how often guards had something to say: "overfitting 1, repetition_loop 6"."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(row.guards.items()))
+
+
 def _maybe(value: float | None, show: Callable[[float], str]) -> str:
     return "" if value is None else show(value)
 
@@ -290,6 +285,7 @@ def cost_cells(row: RunRow) -> dict[str, str]:
         "rtf": _maybe(row.real_time_factor, lambda x: number(x, 3)),
         "forgetting": forgetting_cell(row),
         "decoding": decoding(row),
+        "guards": guards_cell(row),
     }
 
 
@@ -304,6 +300,11 @@ def rate_cells(result: Result) -> dict[str, str]:
     return found
 
 
+def more_cells(result: Result) -> list[tuple[str, str]]:
+    """Return a run's other scores (Japanese by words, by readings) with intervals, for print."""
+    return [(per_cent(rate.value), _span(rate)) for rate in result.more.values()]
+
+
 def _span(rate: RateInterval) -> str:
     shown = span(rate.ends)
     return "" if shown == "n/a" else shown
@@ -312,17 +313,17 @@ def _span(rate: RateInterval) -> str:
 def table_csv(found: RunComparison) -> str:
     """Return the table as CSV: ratios, seconds, bytes and minutes; an empty cell is not known."""
     rows = []
-    by_label = {result.row.label: result for result in found.results}
-    reference = by_label[found.reference_run].row.score
     for result in found.results:
         row, reduction = result.row, result.reduction
-        p = None if row.score is reference else paired(reference, row.score, found.metric).p_value
+        tests = [c.paired for c in result.versus if c.metric == found.metric and c.paired]
+        p = tests[0].p_value if tests else None
         cells: dict[str, Any] = {
             "run": row.label,
             "folder": row.folder,
             "group": found.group_of(row).name,
             "recipe": row.recipe,
             "seed": row.seed,
+            "folds": len(row.folds) or None,
             "base": row.base_name,
             "decoding": decoding(row),
             "trained_parameters": row.trained,
@@ -336,6 +337,8 @@ def table_csv(found: RunComparison) -> str:
         }
         for metric, rate in result.rates.items():
             cells |= {metric: rate.value, f"{metric}_low": rate.low, f"{metric}_high": rate.high}
+        for name, rate in zip(("mecab_wer", "reading_cer"), result.more.values(), strict=False):
+            cells |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
         name = found.reduction_name.lower()
         cells |= {
             name: None if reduction is None else reduction.value,
@@ -346,6 +349,7 @@ def table_csv(found: RunComparison) -> str:
             "real_time_factor": row.real_time_factor,
             "real_time_factor_cpu": row.real_time_factor_cpu,
             "forgetting": forgetting_cell(row),
+            "guards": guards_cell(row),
         }
         rows.append(cells)
     return csv_text(list(rows[0]), [list(cells.values()) for cells in rows])

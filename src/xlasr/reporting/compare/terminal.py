@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xlasr.reporting.compare.table import RunComparison, cost_cells, rate_cells
+from xlasr.reporting.compare.table import RunComparison, cost_cells, more_cells, rate_cells
 from xlasr.reporting.formatting import per_cent, whole
 from xlasr.reporting.tables import verdict
 
@@ -21,15 +21,24 @@ def show_comparison(console: Console, found: RunComparison) -> None:
         console: Where to.
         found: Of ``compare``.
     """
-    first = found.results[0].row
+    first_result = found.results[0]
+    first = first_result.row
     groups = len(first.score.per_group("cer")[0])
     rates = ("wer", "cer") if found.metric == "wer" else ("cer",)
     _say(
         console,
-        f"{first.split}: {whole(len(first.score.utterances))} utterances, {whole(groups)} groups;"
+        f"{first.split}{f' of {len(first.folds)} folds' if first.folds else ''}:"
+        f" {whole(len(first.score.utterances))} utterances, {whole(groups)} groups;"
         f" {found.reduction_name} over {found.reference}",
     )
     console.print(_rates(found, rates))
+    if more := list(first_result.more):
+        _say(console, "\nJapanese in two other ways, not to be mixed with the CER above")
+        table = _table([heading for name in more for heading in (name, "95 %")])
+        for result in found.results:
+            both = (cell for pair in more_cells(result) for cell in pair)
+            table.add_row(Text(result.row.label), *both)
+        console.print(table)
     _say(console, "\nwhat it cost")
     table = _table(("trained", "on disk", "minutes", "training", "CPU", "memory"))
     for result in found.results:
@@ -40,7 +49,7 @@ def show_comparison(console: Console, found: RunComparison) -> None:
     _say(console, "\nhow it is used")
     # what no run has measured takes no room from what all have
     costs = [cost_cells(result.row) for result in found.results]
-    extra = {"rtf": "real-time factor", "forgetting": "forgetting (CER)"}
+    extra = {"rtf": "real-time factor", "forgetting": "forgetting (CER)", "guards": "guards"}
     extra = {key: name for key, name in extra.items() if any(cost[key] for cost in costs)}
     table = _table((), left=("method", "decoding", *extra.values()))
     for result, cost in zip(found.results, costs, strict=True):
