@@ -98,8 +98,8 @@ def score(
     costs: Annotated[
         str,
         typer.Option(
-            help="levenshtein, the fewest errors, as jiwer; or sclite, which counts as NIST's sclite"
-            " (a few errors more in 10,000 words), and is slow"
+            help="levenshtein, the fewest errors, as jiwer; or sclite, which counts as NIST's "
+            "sclite (a few errors more in 10,000 words), and is slow"
         ),
     ] = "levenshtein",
     ref_column: Annotated[

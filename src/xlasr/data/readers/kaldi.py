@@ -68,8 +68,8 @@ def _read_dir(
         n_missing, n_unknown = len(rows.keys() - speakers), len(speakers.keys() - rows)
         if n_missing or n_unknown:
             options.say(
-                f"{folder.name}/utt2spk: {n_missing} utterances are not in it, and {n_unknown} of its"
-                " lines are of none"
+                f"{folder.name}/utt2spk: {n_missing} utterances are not in it, and {n_unknown} of "
+                "its lines are of none"
             )
     for key in dict.fromkeys([*rows, *texts]):
         where = f"{folder.name}/{'segments' if has_segments else 'wav.scp'} {key}"
