@@ -1,4 +1,4 @@
-"""Which parameters a stage trains: the whole model, the head, the top layers, or LoRA."""
+"""Which parameters a stage trains: the whole model, the head, the top layers, LoRA or adapters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from xlasr.adaptation.bottleneck import trained_bottlenecks
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
@@ -66,13 +67,17 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
         )
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
+    if settings.recompute:
+        recompute_activations(model)
     if settings.part == "lora":
         add_lora(model, settings.lora)
+    adapters = trained_bottlenecks(model, settings.adapter) if settings.part == "adapter" else set()
     first_trained = {
         "full": -1,
         "head": n_layers,
         "layers": n_layers - settings.top_layers,
         "lora": 0,
+        "adapter": 0,
     }[settings.part]
     layer_of = _layer_numbers(model)
     positions = getattr(model.encoder.hf, "embed_positions", None)
@@ -84,6 +89,8 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
             trained = False
         elif settings.part == "lora":
             trained = "lora_" in name or (model.family == "ctc" and layer is None)
+        elif settings.part == "adapter":
+            trained = name in adapters or (model.family == "ctc" and layer is None)
         else:
             trained = layer is None or layer >= first_trained
             if settings.part == "head" and layer is not None:
@@ -98,6 +105,15 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     layers = [layer_of(n) for g in groups.values() for n in g.names]
     lowest = min((layer for layer in layers if layer is not None), default=n_layers)
     return Trainable(list(groups.values()), lowest)
+
+
+def recompute_activations(model: SpeechModel) -> None:
+    """Keep no activations inside of a transformer layer; its backward pass computes them again.
+
+    Less memory for about a third more time (gradient checkpointing, arXiv 1604.06174).
+    """
+    base = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
+    base.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def set_dropout(model: SpeechModel, rate: float) -> None:

@@ -8,6 +8,7 @@ from xlasr.config.load import (
     recipe_files,
 )
 from xlasr.config.settings import (
+    AdapterSettings,
     AugmentSettings,
     ContextSettings,
     CorpusSettings,
@@ -28,6 +29,7 @@ from xlasr.config.settings import (
 
 __all__ = [
     "RECIPE_FOLDERS",
+    "AdapterSettings",
     "AugmentSettings",
     "ContextSettings",
     "CorpusSettings",

@@ -41,19 +41,42 @@ class LoraSettings(Settings):
         min_length=1,
         description="names of linear layers; nothing matched is an error",
     )
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="numbers of the layers, from 0; None: all"
+    )
+    dora: bool = Field(False, description="magnitude and direction apart (arXiv 2402.09353)")
+    rslora: bool = Field(False, description="scale alpha / sqrt(r) (arXiv 2312.03732)")
+
+
+class AdapterSettings(Settings):
+    """Bottleneck adapters: norm, down, non-linearity, up, residual; the base stays as it is."""
+
+    width: int = Field(
+        64, ge=1, description="of the bottleneck; one layer has 2 * D * width weights"
+    )
+    where: Literal["encoder", "decoder", "both"] = Field(
+        "encoder", description="behind which layers; ctc has no decoder"
+    )
+    activation: Literal["relu", "gelu"] = "relu"
 
 
 class TrainSettings(Settings):
     """Which part of the model is trained."""
 
-    part: Literal["full", "head", "layers", "lora"] = Field(
+    part: Literal["full", "head", "layers", "lora", "adapter"] = Field(
         "full",
-        description="head: CTC head, or Whisper's decoder; layers: head and the top encoder layers",
+        description="head: CTC head, or Whisper's decoder; layers: head and the top encoder "
+        "layers; lora, adapter: these alone, and a CTC head",
     )
     top_layers: int = Field(0, ge=0, description="encoder layers trained under `layers`")
     lora: LoraSettings = LoraSettings()
+    adapter: AdapterSettings = AdapterSettings()
     dropout: float | None = Field(
         None, ge=0, lt=1, description="in the layers of the base; None keeps what the base has"
+    )
+    recompute: bool = Field(
+        False,
+        description="gradient checkpointing: less memory for about a third more time",
     )
     unfreeze_at: float = Field(
         0.0, ge=0, lt=1, description="share of the updates in which only the head is trained"
@@ -262,6 +285,16 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
         for train in dicts([stage.get("train")]):
             if train.get("part") == "layers" and not train.get("top_layers"):
                 problems.append(f"stage {name!r}: train.part layers needs train.top_layers")
+            where = [a.get("where") for a in dicts([train.get("adapter")])]
+            if (
+                family == "ctc"
+                and train.get("part") == "adapter"
+                and where not in ([], ["encoder"])
+            ):
+                problems.append(
+                    f"stage {name!r}: train.adapter.where {where[0]!r} needs a decoder, and the "
+                    "family 'ctc' has none; say encoder"
+                )
         seen.append(name)
     for decode in dicts([tree.get("decode")]):
         if family == "seq2seq" and decode.get("length_bonus"):
