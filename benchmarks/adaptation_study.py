@@ -2,7 +2,7 @@
 
     python benchmarks/adaptation_study.py CORPUS FOLDER [--updates 300] [--minutes 10] [--test]
 
-Every cell is an ordinary run in FOLDER (``xlasr compare FOLDER/*`` draws them), so what was begun is
+Every cell is an ordinary run in FOLDER (``xlasr compare FOLDER/*`` draws them): what was begun is
 resumed and what is finished is not computed again. Widths and ranks give about 1.57 million trained
 weights in whisper-tiny.en (D 384, 4 + 4 layers); the whole model and the decoder are there for
 comparison. Checkpoints are chosen on dev; ``--test`` decodes the test split greedily at the end

@@ -1,9 +1,10 @@
-"""Bottleneck adapters as a trainable part (the modules: ``models.parts``)."""
+"""Adapters as a trainable part (the modules: ``models.parts``, ``models.mms``)."""
 
 from __future__ import annotations
 
 from xlasr.config import AdapterSettings
 from xlasr.errors import UsageError
+from xlasr.models.mms import mms_parameters
 from xlasr.models.parts import MARK, BottleneckShape, add_bottlenecks, layers_of
 from xlasr.models.run import SpeechModel
 
@@ -22,6 +23,8 @@ def trained_bottlenecks(model: SpeechModel, settings: AdapterSettings) -> set[st
     Raises:
         UsageError: The model has no such layers, or adapters of another shape stand there.
     """
+    if settings.kind == "mms":
+        return set(mms_parameters(model))
     shape = BottleneckShape(settings.width, settings.where, settings.activation)
     part = model.parts.get(model.active_part or "")
     if part is None or shape not in part.shapes:

@@ -51,6 +51,9 @@ class LoraSettings(Settings):
 class AdapterSettings(Settings):
     """Bottleneck adapters: norm, down, non-linearity, up, residual; the base stays as it is."""
 
+    kind: Literal["bottleneck", "mms"] = Field(
+        "bottleneck", description="mms: the language adapters that an MMS base has itself"
+    )
     width: int = Field(
         64, ge=1, description="of the bottleneck; one layer has 2 * D * width weights"
     )

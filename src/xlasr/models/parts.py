@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,10 @@ from xlasr.models.tokenizer import CharTokenizer
 
 Where = Literal["encoder", "decoder", "both"]
 FORMAT = 1
-ACTIVATIONS = {"relu": nn.functional.relu, "gelu": nn.functional.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": nn.functional.relu,
+    "gelu": nn.functional.gelu,
+}
 MARK = ".bottlenecks."
 """In the name of every parameter of an adapter, and of no other."""
 
@@ -75,7 +79,7 @@ class Bottleneck(nn.Module):
         self.down = nn.Linear(dim, shape.width, bias=False)
         self.up = nn.Linear(shape.width, dim, bias=False)
         nn.init.zeros_(self.up.weight)
-        self.activation = ACTIVATIONS[shape.activation]
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[shape.activation]
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Add what the bottleneck says to (..., D)."""

@@ -22,6 +22,7 @@ from xlasr.models.hub import (
     load_whisper,
     whisper_encoder,
 )
+from xlasr.models.mms import LAYER, save_mms_adapter
 from xlasr.models.parts import MARK, load_part, save_part
 from xlasr.models.seq2seq import WhisperModel, set_generation_config
 from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
@@ -132,6 +133,8 @@ def save_model(
         state = dict(model.state_dict())
     if model.active_part is not None:
         save_part(model, folder / "part", model.active_part)
+    if isinstance(model, CTCModel) and any(f".{LAYER}." in name for name in state):
+        save_mms_adapter(model, folder)
     state = {k: v for k, v in state.items() if MARK not in k}
     if isinstance(model, WhisperModel):
         state = {k.removeprefix("hf."): v for k, v in state.items()}
