@@ -285,6 +285,40 @@ def assert_equal_but_for_adapters(model: torch.nn.Module, base: torch.nn.Module)
     assert all(torch.equal(found[k], v) for k, v in base.state_dict().items())
 
 
+def test_ewc_holds_the_weights_that_an_old_corpus_needs(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchors = []
+    real = Trainer.load_result
+
+    def spy(self: Trainer) -> str:
+        anchors.append(self.model.anchor)
+        return real(self)
+
+    monkeypatch.setattr(Trainer, "load_result", spy)
+    plain = {"kind": "cross_entropy"}
+    held = {"kind": "ewc", "corpus": str(speech), "clips": 4, "weight": 100.0}
+    ends = []
+    for n, objectives in enumerate(([plain, held], [plain])):
+        stage = small.stage("seq2seq", objectives=objectives, optim={"lr": 2e-3}, **SHORT)
+        run = adapt(whisper_dir, speech, tmp_path / f"run{n}", stage, family="seq2seq")
+        ends.append(run.model.state_dict())
+    anchor, none = anchors
+    assert none is None
+    base = {f"hf.{k}": v for k, v in load_whisper(whisper_dir).state_dict().items()}
+    assert all(torch.equal(v, base[k]) for k, v in anchor.start.items())
+    with_ewc, without = (
+        sum(float((anchor.importance[k] * (end[k] - v) ** 2).sum()) for k, v in base.items()
+            if k in anchor.start)
+        for end in ends
+    )  # fmt: skip
+    assert 0 < with_ewc < 0.7 * without
+    objectives = [plain, {"kind": "ewc", "corpus": "nowhere"}]
+    stage = small.stage("seq2seq", objectives=objectives, **SHORT)
+    with pytest.raises(ConfigError, match=r"ewc: .*nowhere"):
+        adapt(whisper_dir, speech, tmp_path / "no", stage, family="seq2seq")
+
+
 # ---- the mix and the audio
 
 

@@ -139,7 +139,7 @@ class AugmentSettings(Settings):
 class ObjectiveSettings(Settings):
     """One term of the loss."""
 
-    kind: str = Field(description="ctc, cross_entropy")
+    kind: str = Field(description="ctc, cross_entropy; ewc beside one of these")
     weight: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")
     bpe_dropout: float = Field(
@@ -149,6 +149,10 @@ class ObjectiveSettings(Settings):
         description="cross_entropy only: probability that a merge of the BPE is passed over in "
         "training (arXiv 1910.13267)",
     )
+    corpus: str | None = Field(
+        None, description="ewc only: a corpus folder of what should stay known (its train split)"
+    )
+    clips: int = Field(64, ge=1, description="ewc only: of that corpus, for the importances")
 
 
 class OptimSettings(Settings):
@@ -264,8 +268,10 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
             )
         for objective in dicts(stage.get("objectives")):
             kind = objective.get("kind")
-            if kind not in (None, "ctc", "cross_entropy"):
-                hint = did_you_mean(str(kind), ["ctc", "cross_entropy"])
+            if kind == "ewc":
+                problems += _ewc_misfits(name, stage, objective)
+            elif kind not in (None, "ctc", "cross_entropy"):
+                hint = did_you_mean(str(kind), ["ctc", "cross_entropy", "ewc"])
                 problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
             elif wanted and kind and kind != wanted:
                 problems.append(
@@ -302,6 +308,22 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
     for decode in dicts([tree.get("decode")]):
         if family == "seq2seq" and decode.get("length_bonus"):
             problems.append("decode.length_bonus is for ctc; Whisper's beam normalises by length")
+    return problems
+
+
+def _ewc_misfits(name: str, stage: dict[str, Any], objective: dict[str, Any]) -> list[str]:
+    """What elastic weight consolidation lacks to mean anything."""
+    problems = []
+    if not objective.get("corpus"):
+        problems.append(f"stage {name!r}: ewc needs `corpus`, of what should stay known")
+    if all(o.get("kind") == "ewc" for o in dicts(stage.get("objectives"))):
+        problems.append(f"stage {name!r}: ewc alone teaches nothing; add ctc or cross_entropy")
+    part = [t.get("part", "full") for t in dicts([stage.get("train")])]
+    if part and part[0] in ("lora", "adapter"):
+        problems.append(
+            f"stage {name!r}: ewc with train.part {part[0]!r}: the base is frozen and forgets "
+            "nothing"
+        )
     return problems
 
 

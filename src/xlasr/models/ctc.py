@@ -46,6 +46,7 @@ class CTCModel(nn.Module):
         self.adapter: Any = None  # a peft model, when LoRA was injected
         self.parts: dict[str, Part] = {}  # see models.parts
         self.active_part: str | None = None
+        self.anchor: Any = None  # see objectives.ewc
 
     def features(self, clips: Clips, positions: int | None = None) -> Features:
         """Collate clips; see the encoder."""

@@ -43,6 +43,7 @@ class WhisperModel(nn.Module):
         self.adapter: Any = None  # a peft model, when LoRA was injected
         self.parts: dict[str, Part] = {}  # see models.parts
         self.active_part: str | None = None
+        self.anchor: Any = None  # see objectives.ewc
 
     encoder: WhisperSpeechEncoder
 
