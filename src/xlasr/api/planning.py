@@ -1,7 +1,7 @@
 """What to train on a corpus, why, and what it will cost: a recipe as a proposal.
 
 The rules are what docs/RESULTS.md measured on Czech; where a rule reaches beyond that, its reason
-says so. The cost is measured here and now: some updates with the proposed settings, on this machine.
+says so. The cost is measured here and now: some updates with these settings, on this machine.
 """
 
 from __future__ import annotations
