@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from xlasr.adaptation.bottleneck import trained_bottlenecks
+from xlasr.adaptation.layers import chosen_layers
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
@@ -82,6 +83,8 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     layer_of = _layer_numbers(model)
     positions = getattr(model.encoder.hf, "embed_positions", None)
     fixed = None if positions is None else positions.weight
+    resting = chosen_layers(model, settings.freeze, "train.freeze")
+    frozen = {id(p) for layer in resting for p in layer.parameters()}
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
@@ -95,6 +98,7 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
             trained = layer is None or layer >= first_trained
             if settings.part == "head" and layer is not None:
                 trained = False
+        trained = trained and id(parameter) not in frozen
         parameter.requires_grad_(trained)
         if trained:
             depth = 0 if layer is None else max(0, n_layers - 1 - layer)

@@ -63,6 +63,13 @@ class AdapterSettings(Settings):
     activation: Literal["relu", "gelu"] = "relu"
 
 
+class LayerNumbers(Settings):
+    """Transformer layers by number, from 0 at the bottom."""
+
+    encoder: list[Annotated[int, Field(ge=0)]] = []
+    decoder: list[Annotated[int, Field(ge=0)]] = []
+
+
 class TrainSettings(Settings):
     """Which part of the model is trained."""
 
@@ -76,6 +83,9 @@ class TrainSettings(Settings):
     adapter: AdapterSettings = AdapterSettings()
     dropout: float | None = Field(
         None, ge=0, lt=1, description="in the layers of the base; None keeps what the base has"
+    )
+    freeze: LayerNumbers = Field(
+        LayerNumbers(), description="layers that are not trained, whatever `part` says"
     )
     recompute: bool = Field(
         False,
@@ -206,6 +216,9 @@ class Stage(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     kind: Literal["train"] = "train"
     init: str = Field("base", description="`base`, or the name of an earlier stage")
+    reset: LayerNumbers = Field(
+        LayerNumbers(), description="layers whose weights are drawn anew instead of carried over"
+    )
     output: OutputSettings = OutputSettings()
     train: TrainSettings = TrainSettings()
     data: list[CorpusSettings] = Field([CorpusSettings()], min_length=1)

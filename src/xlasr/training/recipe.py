@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xlasr.adaptation.layers import reset_layers
 from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainable
 from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text
 from xlasr.config import Recipe, Stage
@@ -182,6 +183,7 @@ def build_model(
         )
     else:
         model = load_model(folders[stage.init] / "model")
+    reset_layers(model, stage.reset)
     if stage.output.mode == "replace" and isinstance(model, CTCModel):
         model.tokenizer = CharTokenizer.from_texts(texts)
         model.head = torch.nn.Linear(model.encoder.dim, len(model.tokenizer))
