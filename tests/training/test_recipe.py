@@ -15,7 +15,8 @@ import torch
 from xlasr import api
 from xlasr.data.batches import Batch
 from xlasr.errors import ConfigError, UsageError
-from xlasr.models.hub import find_base
+from xlasr.models.hub import find_base, load_whisper
+from xlasr.models.parts import MARK, use_part
 from xlasr.models.run import load_model
 from xlasr.training import engine
 from xlasr.training.engine import Trainer
@@ -254,6 +255,68 @@ def test_lora_is_merged_into_what_comes_out(
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logits[0], logits[2])
     assert (logits[0] - unadapted).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("where", ["encoder", "decoder"])
+def test_adapters_are_a_part_of_what_comes_out(
+    whisper_dir: Path, speech: Path, tmp_path: Path, where: str
+) -> None:
+    train = {"part": "adapter", "adapter": {"width": 4, "where": where}}
+    stage = small.stage("seq2seq", train=train, optim={"lr": 0.02}, **SHORT)
+    run = adapt(whisper_dir, speech, tmp_path / "run", stage, family="seq2seq")
+    assert (run.folder / "model/part/part.safetensors").stat().st_size < 10_000
+    assert run.model.active_part == "cs"
+    clip = small.tones("abc")
+    plain = load_whisper(whisper_dir)
+    assert_equal_but_for_adapters(run.model.hf, plain)
+    inputs, _ = run.model.target_ids(["abc"])
+    with torch.inference_mode():
+        adapted = run.model(run.model.features([clip]), inputs)
+        use_part(run.model, None)
+        assert (run.model(run.model.features([clip]), inputs) - adapted).abs().max() > 0.01
+    for form in ("ct2", "transformers"):
+        with pytest.raises(UsageError, match="needs bottleneck adapters"):
+            api.export(run.folder, tmp_path / form, format=form)
+
+
+def assert_equal_but_for_adapters(model: torch.nn.Module, base: torch.nn.Module) -> None:
+    found = {k: v for k, v in model.state_dict().items() if MARK not in k}
+    assert found.keys() == base.state_dict().keys()
+    assert all(torch.equal(found[k], v) for k, v in base.state_dict().items())
+
+
+def test_ewc_holds_the_weights_that_an_old_corpus_needs(
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchors = []
+    real = Trainer.load_result
+
+    def spy(self: Trainer) -> str:
+        anchors.append(self.model.anchor)
+        return real(self)
+
+    monkeypatch.setattr(Trainer, "load_result", spy)
+    plain = {"kind": "cross_entropy"}
+    held = {"kind": "ewc", "corpus": str(speech), "clips": 4, "weight": 100.0}
+    ends = []
+    for n, objectives in enumerate(([plain, held], [plain])):
+        stage = small.stage("seq2seq", objectives=objectives, optim={"lr": 2e-3}, **SHORT)
+        run = adapt(whisper_dir, speech, tmp_path / f"run{n}", stage, family="seq2seq")
+        ends.append(run.model.state_dict())
+    anchor, none = anchors
+    assert none is None
+    base = {f"hf.{k}": v for k, v in load_whisper(whisper_dir).state_dict().items()}
+    assert all(torch.equal(v, base[k]) for k, v in anchor.start.items())
+    with_ewc, without = (
+        sum(float((anchor.importance[k] * (end[k] - v) ** 2).sum()) for k, v in base.items()
+            if k in anchor.start)
+        for end in ends
+    )  # fmt: skip
+    assert 0 < with_ewc < 0.7 * without
+    objectives = [plain, {"kind": "ewc", "corpus": "nowhere"}]
+    stage = small.stage("seq2seq", objectives=objectives, **SHORT)
+    with pytest.raises(ConfigError, match=r"ewc: .*nowhere"):
+        adapt(whisper_dir, speech, tmp_path / "no", stage, family="seq2seq")
 
 
 # ---- the mix and the audio

@@ -46,6 +46,10 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
         bias="none",
+        layers_to_transform=settings.layers,
+        layers_pattern="layers" if settings.layers is not None else None,
+        use_dora=settings.dora,
+        use_rslora=settings.rslora,
     )
     # get_peft_model changes the modules in place and keeps a handle that can save the adapter;
     # it is stored past nn.Module's bookkeeping so that no parameter is listed twice
@@ -70,15 +74,20 @@ def merged_state(model: SpeechModel) -> dict[str, Tensor]:
     import torch
     from peft.tuners.lora import LoraLayer
 
-    updates: dict[str, Tensor] = {}
+    merged: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
+            weight = module.get_base_layer().weight
+            before = weight.detach().clone()
+            module.merge()  # in place, and not undone to the last bit
+            merged[f"{name}.weight"] = weight.detach().clone()
+            module.merged_adapters.clear()
             with torch.no_grad():
-                updates[f"{name}.weight"] = module.get_delta_weight("default")
+                weight.copy_(before)
     state = {}
     for name, value in model.state_dict().items():
         if "lora_" in name:
             continue
         plain = name.replace(".base_layer.", ".")
-        state[plain] = value + updates[plain] if plain in updates else value
+        state[plain] = merged.get(plain, value)
     return state

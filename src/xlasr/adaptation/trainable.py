@@ -1,4 +1,4 @@
-"""Which parameters a stage trains: the whole model, the head, the top layers, or LoRA."""
+"""Which parameters a stage trains: the whole model, the head, the top layers, LoRA or adapters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from xlasr.adaptation.bottleneck import trained_bottlenecks
+from xlasr.adaptation.layers import chosen_layers
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
@@ -66,17 +68,23 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
         )
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
+    if settings.recompute:
+        recompute_activations(model)
     if settings.part == "lora":
         add_lora(model, settings.lora)
+    adapters = trained_bottlenecks(model, settings.adapter) if settings.part == "adapter" else set()
     first_trained = {
         "full": -1,
         "head": n_layers,
         "layers": n_layers - settings.top_layers,
         "lora": 0,
+        "adapter": 0,
     }[settings.part]
     layer_of = _layer_numbers(model)
     positions = getattr(model.encoder.hf, "embed_positions", None)
     fixed = None if positions is None else positions.weight
+    resting = chosen_layers(model, settings.freeze, "train.freeze")
+    frozen = {id(p) for layer in resting for p in layer.parameters()}
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
@@ -84,10 +92,13 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
             trained = False
         elif settings.part == "lora":
             trained = "lora_" in name or (model.family == "ctc" and layer is None)
+        elif settings.part == "adapter":
+            trained = name in adapters or (model.family == "ctc" and layer is None)
         else:
             trained = layer is None or layer >= first_trained
             if settings.part == "head" and layer is not None:
                 trained = False
+        trained = trained and id(parameter) not in frozen
         parameter.requires_grad_(trained)
         if trained:
             depth = 0 if layer is None else max(0, n_layers - 1 - layer)
@@ -98,6 +109,15 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     layers = [layer_of(n) for g in groups.values() for n in g.names]
     lowest = min((layer for layer in layers if layer is not None), default=n_layers)
     return Trainable(list(groups.values()), lowest)
+
+
+def recompute_activations(model: SpeechModel) -> None:
+    """Keep no activations inside of a transformer layer; its backward pass computes them again.
+
+    Less memory for about a third more time (gradient checkpointing, arXiv 1604.06174).
+    """
+    base = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
+    base.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def set_dropout(model: SpeechModel, rate: float) -> None:

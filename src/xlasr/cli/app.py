@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from xlasr.cli import compare, corpora, doctor, lists, runs, scores
+from xlasr.cli import compare, corpora, doctor, lists, planning, runs, scores
 from xlasr.errors import Interrupted, XlasrError
 
 
@@ -40,6 +40,7 @@ for _command in (
     doctor.check,
     corpora.align,
     corpora.export_corpus,
+    planning.plan,
     runs.adapt,
     scores.evaluate,
     scores.score,

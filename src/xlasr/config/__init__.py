@@ -9,11 +9,13 @@ from xlasr.config.load import (
     recipes,
 )
 from xlasr.config.settings import (
+    AdapterSettings,
     AugmentSettings,
     ContextSettings,
     CorpusSettings,
     DecodeSettings,
     EvaluateSettings,
+    LayerNumbers,
     LoraSettings,
     NoiseSettings,
     ObjectiveSettings,
@@ -29,11 +31,13 @@ from xlasr.config.settings import (
 
 __all__ = [
     "RECIPE_FOLDERS",
+    "AdapterSettings",
     "AugmentSettings",
     "ContextSettings",
     "CorpusSettings",
     "DecodeSettings",
     "EvaluateSettings",
+    "LayerNumbers",
     "LoraSettings",
     "NoiseSettings",
     "ObjectiveSettings",

@@ -41,19 +41,55 @@ class LoraSettings(Settings):
         min_length=1,
         description="names of linear layers; nothing matched is an error",
     )
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="numbers of the layers, from 0; None: all"
+    )
+    dora: bool = Field(False, description="magnitude and direction apart (arXiv 2402.09353)")
+    rslora: bool = Field(False, description="scale alpha / sqrt(r) (arXiv 2312.03732)")
+
+
+class AdapterSettings(Settings):
+    """Bottleneck adapters: norm, down, non-linearity, up, residual; the base stays as it is."""
+
+    kind: Literal["bottleneck", "mms"] = Field(
+        "bottleneck", description="mms: the language adapters that an MMS base has itself"
+    )
+    width: int = Field(
+        64, ge=1, description="of the bottleneck; one layer has 2 * D * width weights"
+    )
+    where: Literal["encoder", "decoder", "both"] = Field(
+        "encoder", description="behind which layers; ctc has no decoder"
+    )
+    activation: Literal["relu", "gelu"] = "relu"
+
+
+class LayerNumbers(Settings):
+    """Transformer layers by number, from 0 at the bottom."""
+
+    encoder: list[Annotated[int, Field(ge=0)]] = []
+    decoder: list[Annotated[int, Field(ge=0)]] = []
 
 
 class TrainSettings(Settings):
     """Which part of the model is trained."""
 
-    part: Literal["full", "head", "layers", "lora"] = Field(
+    part: Literal["full", "head", "layers", "lora", "adapter"] = Field(
         "full",
-        description="head: CTC head, or Whisper's decoder; layers: head and the top encoder layers",
+        description="head: CTC head, or Whisper's decoder; layers: head and the top encoder "
+        "layers; lora, adapter: these alone, and a CTC head",
     )
     top_layers: int = Field(0, ge=0, description="encoder layers trained under `layers`")
     lora: LoraSettings = LoraSettings()
+    adapter: AdapterSettings = AdapterSettings()
     dropout: float | None = Field(
         None, ge=0, lt=1, description="in the layers of the base; None keeps what the base has"
+    )
+    freeze: LayerNumbers = Field(
+        LayerNumbers(), description="layers that are not trained, whatever `part` says"
+    )
+    recompute: bool = Field(
+        False,
+        description="gradient checkpointing: less memory for about a third more time",
     )
     unfreeze_at: float = Field(
         0.0, ge=0, lt=1, description="share of the updates in which only the head is trained"
@@ -113,7 +149,7 @@ class AugmentSettings(Settings):
 class ObjectiveSettings(Settings):
     """One term of the loss."""
 
-    kind: str = Field(description="ctc, cross_entropy")
+    kind: str = Field(description="ctc, cross_entropy; ewc beside one of these")
     weight: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")
     bpe_dropout: float = Field(
@@ -123,6 +159,10 @@ class ObjectiveSettings(Settings):
         description="cross_entropy only: probability that a merge of the BPE is passed over in "
         "training (arXiv 1910.13267)",
     )
+    corpus: str | None = Field(
+        None, description="ewc only: a corpus folder of what should stay known (its train split)"
+    )
+    clips: int = Field(64, ge=1, description="ewc only: of that corpus, for the importances")
 
 
 class OptimSettings(Settings):
@@ -176,6 +216,9 @@ class Stage(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     kind: Literal["train"] = "train"
     init: str = Field("base", description="`base`, or the name of an earlier stage")
+    reset: LayerNumbers = Field(
+        LayerNumbers(), description="layers whose weights are drawn anew instead of carried over"
+    )
     output: OutputSettings = OutputSettings()
     train: TrainSettings = TrainSettings()
     data: list[CorpusSettings] = Field([CorpusSettings()], min_length=1)
@@ -241,8 +284,10 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
             )
         for objective in dicts(stage.get("objectives")):
             kind = objective.get("kind")
-            if kind not in (None, "ctc", "cross_entropy"):
-                hint = did_you_mean(str(kind), ["ctc", "cross_entropy"])
+            if kind == "ewc":
+                problems += _ewc_misfits(name, stage, objective)
+            elif kind not in (None, "ctc", "cross_entropy"):
+                hint = did_you_mean(str(kind), ["ctc", "cross_entropy", "ewc"])
                 problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
             elif wanted and kind and kind != wanted:
                 problems.append(
@@ -265,10 +310,36 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
         for train in dicts([stage.get("train")]):
             if train.get("part") == "layers" and not train.get("top_layers"):
                 problems.append(f"stage {name!r}: train.part layers needs train.top_layers")
+            where = [a.get("where") for a in dicts([train.get("adapter")])]
+            if (
+                family == "ctc"
+                and train.get("part") == "adapter"
+                and where not in ([], ["encoder"])
+            ):
+                problems.append(
+                    f"stage {name!r}: train.adapter.where {where[0]!r} needs a decoder, and the "
+                    "family 'ctc' has none; say encoder"
+                )
         seen.append(name)
     for decode in dicts([tree.get("decode")]):
         if family == "seq2seq" and decode.get("length_bonus"):
             problems.append("decode.length_bonus is for ctc; Whisper's beam normalises by length")
+    return problems
+
+
+def _ewc_misfits(name: str, stage: dict[str, Any], objective: dict[str, Any]) -> list[str]:
+    """What elastic weight consolidation lacks to mean anything."""
+    problems = []
+    if not objective.get("corpus"):
+        problems.append(f"stage {name!r}: ewc needs `corpus`, of what should stay known")
+    if all(o.get("kind") == "ewc" for o in dicts(stage.get("objectives"))):
+        problems.append(f"stage {name!r}: ewc alone teaches nothing; add ctc or cross_entropy")
+    part = [t.get("part", "full") for t in dicts([stage.get("train")])]
+    if part and part[0] in ("lora", "adapter"):
+        problems.append(
+            f"stage {name!r}: ewc with train.part {part[0]!r}: the base is frozen and forgets "
+            "nothing"
+        )
     return problems
 
 

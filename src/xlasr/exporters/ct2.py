@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from xlasr.errors import BaseError, UsageError
+from xlasr.exporters.adapters import refuse_adapters
 from xlasr.models.ct2_file import Array, write_variables
 from xlasr.models.whisper_ct2 import from_transformers, preprocessor_config
 
@@ -62,6 +63,7 @@ def export_ct2(model_dir: Path, out_dir: Path, *, dtype: str = "float16") -> Pat
         raise BaseError(
             f"{model_dir} holds a {config.get('model_type')!r}; CTranslate2 export is for Whisper"
         )
+    refuse_adapters(model_dir, "CTranslate2's Whisper")
     generation: dict[str, Any] = {}
     if (model_dir / "generation_config.json").exists():
         generation = _json(model_dir / "generation_config.json")

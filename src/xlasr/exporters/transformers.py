@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from xlasr.errors import UsageError
+from xlasr.exporters.adapters import refuse_adapters
 
 
 def export_transformers(model_dir: Path, out_dir: Path) -> Path:
@@ -20,8 +21,9 @@ def export_transformers(model_dir: Path, out_dir: Path) -> Path:
         ``out_dir``.
 
     Raises:
-        UsageError: ``out_dir`` exists.
+        UsageError: ``out_dir`` exists, or the model has adapters.
     """
+    refuse_adapters(model_dir, "transformers' own class")
     if out_dir.exists():
         raise UsageError(f"{out_dir} exists; give a new folder")
     out_dir.parent.mkdir(parents=True, exist_ok=True)

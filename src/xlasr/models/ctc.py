@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from xlasr.errors import BaseError
 from xlasr.models.encoders import Clips, Features, SpeechEncoder
 from xlasr.models.tokenizer import CharTokenizer
+
+if TYPE_CHECKING:
+    from xlasr.models.parts import Part
 
 
 class CTCModel(nn.Module):
@@ -41,6 +44,9 @@ class CTCModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.dim, len(tokenizer))
         self.adapter: Any = None  # a peft model, when LoRA was injected
+        self.parts: dict[str, Part] = {}  # see models.parts
+        self.active_part: str | None = None
+        self.anchor: Any = None  # see objectives.ewc
 
     def features(self, clips: Clips, positions: int | None = None) -> Features:
         """Collate clips; see the encoder."""

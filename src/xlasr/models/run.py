@@ -22,6 +22,8 @@ from xlasr.models.hub import (
     load_whisper,
     whisper_encoder,
 )
+from xlasr.models.mms import LAYER, save_mms_adapter
+from xlasr.models.parts import MARK, load_part, save_part
 from xlasr.models.seq2seq import WhisperModel, set_generation_config
 from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
 
@@ -103,7 +105,8 @@ def save_model(
     """Write a model into an existing folder.
 
     Args:
-        model: Its LoRA, if any, is written alone, in PEFT's layout (``adapter/``).
+        model: Its LoRA, if any, is written alone, in PEFT's layout (``adapter/``); so is its active
+            part (``part/``), if it has one. Adapters stand only there.
         folder: Empty folder.
         base_folder: Where the base's configs come from.
         state: Weights to write instead of the model's own: merged LoRA (needed where there is
@@ -128,6 +131,11 @@ def save_model(
         if model.adapter is not None:
             raise ValueError("a model with LoRA is saved with state=merged_state(model)")
         state = dict(model.state_dict())
+    if model.active_part is not None:
+        save_part(model, folder / "part", model.active_part)
+    if isinstance(model, CTCModel) and any(f".{LAYER}." in name for name in state):
+        save_mms_adapter(model, folder)
+    state = {k: v for k, v in state.items() if MARK not in k}
     if isinstance(model, WhisperModel):
         state = {k.removeprefix("hf."): v for k, v in state.items()}
         state.pop("proj_out.weight", None)  # tied to the embedding
@@ -196,4 +204,6 @@ def load_model(folder: Path) -> SpeechModel:
                 f"{folder}: the weights do not fit the model; missing {missing[:3]}, "
                 f"unexpected {unexpected[:3]}"
             )
+    if (folder / "part" / "part.json").exists():
+        load_part(model, folder / "part", check=False)
     return model.eval()  # type: ignore[no-any-return, unused-ignore]

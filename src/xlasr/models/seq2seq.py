@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from xlasr.models.encoders import Clips, Features, WhisperSpeechEncoder
 from xlasr.models.tokenizer import WhisperTokens
+
+if TYPE_CHECKING:
+    from xlasr.models.parts import Part
 
 
 class WhisperModel(nn.Module):
@@ -38,6 +41,9 @@ class WhisperModel(nn.Module):
         self.tokenizer = tokenizer
         self.info = info
         self.adapter: Any = None  # a peft model, when LoRA was injected
+        self.parts: dict[str, Part] = {}  # see models.parts
+        self.active_part: str | None = None
+        self.anchor: Any = None  # see objectives.ewc
 
     encoder: WhisperSpeechEncoder
 

@@ -17,4 +17,4 @@ from xlasr.registry import Registry
 Objective = Callable[[Any, Tensor, Tensor, Sequence[str], ObjectiveSettings], Tensor]
 OBJECTIVES: Registry[Objective] = Registry("objective")
 
-from xlasr.objectives import cross_entropy, ctc  # noqa: E402, F401
+from xlasr.objectives import cross_entropy, ctc, ewc  # noqa: E402, F401

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from xlasr.adaptation.layers import reset_layers
 from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainable
 from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text
 from xlasr.config import Recipe, Stage
@@ -24,6 +26,8 @@ from xlasr.models.encoders import Context
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.models.tokenizer import CharTokenizer
+from xlasr.objectives import OBJECTIVES
+from xlasr.objectives.ewc import Anchor, make_anchor
 from xlasr.training.artefacts import (
     STAGE_FORMAT,
     StageRun,
@@ -75,6 +79,8 @@ def plan_stages(
             "seed": seed,
             "threads": torch.get_num_threads(),
         }
+        if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
+            content["kept"] = [Corpus.open(path).sha256 for path in kept]
         if stage.output.extra_text:
             content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -90,6 +96,12 @@ def _problems(stage: Stage, corpora: Sequence[Corpus]) -> list[str]:
     found = [f"{c.path} has no train split" for c in corpora if "train" not in c.splits]
     if len(corpora) == len(stage.data) and "dev" not in corpora[0].splits:
         found.append(f"{corpora[0].path} has no dev split; the best weights are chosen on it")
+    for objective in stage.objectives:
+        try:
+            if objective.corpus and "train" not in Corpus.open(objective.corpus).splits:
+                found.append(f"ewc: {objective.corpus} has no train split")
+        except (XlasrError, OSError) as error:
+            found.append(f"ewc: {error}")
     for path in stage.output.extra_text:
         try:
             Path(path).read_text(encoding="utf-8")
@@ -171,6 +183,7 @@ def build_model(
         )
     else:
         model = load_model(folders[stage.init] / "model")
+    reset_layers(model, stage.reset)
     if stage.output.mode == "replace" and isinstance(model, CTCModel):
         model.tokenizer = CharTokenizer.from_texts(texts)
         model.head = torch.nn.Linear(model.encoder.dim, len(model.tokenizer))
@@ -205,6 +218,7 @@ def _run_stage(
     dev_set = drop_unusable(open_set(run.corpora[0].split("dev"), form), model)
     torch.manual_seed(seed)
     trainable = make_trainable(model, stage.train)
+    model.anchor = _anchor(model, trainable, stage)
     cache = _cache_for(model, trainable, stage, base, run)
     trainer = Trainer(
         model,
@@ -245,6 +259,25 @@ def _run_stage(
     )
     configs = base.folder if stage.init == "base" else folders[stage.init] / "model"
     write_result(run, model, configs, summary)
+
+
+def _anchor(model: SpeechModel, trainable: Trainable, stage: Stage) -> Anchor | None:
+    """Weights and their importance for what should stay known, where the stage asks for it."""
+    wanted = next((o for o in stage.objectives if o.kind == "ewc"), None)
+    if wanted is None or wanted.corpus is None:
+        return None
+    main = next(o for o in stage.objectives if o.kind != "ewc")
+    data = drop_unusable(
+        open_set(Corpus.open(wanted.corpus).split("train"), stage.output.text), model
+    )
+    order = np.random.default_rng(0).permutation(len(data.rows))[: wanted.clips]
+
+    def loss_of(at: int) -> torch.Tensor:
+        features = model.features([data.samples(at)])
+        states = model.encoder(features)
+        return OBJECTIVES[main.kind](model, states, features.input_lens, [data.text(at)], main)
+
+    return make_anchor(model, trainable.names, order.tolist(), loss_of)
 
 
 def _held_out_texts(corpus: Corpus) -> set[str]:

@@ -1,0 +1,309 @@
+"""What every additive method owes, on every family and every kind of base.
+
+Nothing happens at step 0; the base stays bit-equal; the count is exact; what is saved is its own,
+opens on a fresh base, and says the same; it works with gradient checkpointing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests import tiny
+from tests.adaptation.test_trainable import build, step
+
+from xlasr.adaptation.lora import merged_state
+from xlasr.adaptation.trainable import (
+    count_trainable,
+    make_trainable,
+    recompute_activations,
+)
+from xlasr.config import AdapterSettings, LoraSettings, TrainSettings
+from xlasr.errors import BaseError, UsageError
+from xlasr.models.parts import (
+    MARK,
+    base_fingerprint,
+    layers_of,
+    load_part,
+    save_part,
+    use_part,
+)
+from xlasr.models.run import SpeechModel, load_model, save_model
+from xlasr.models.seq2seq import WhisperModel
+
+pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+WHISPER = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+LORA_TARGETS = {
+    "seq2seq/whisper": WHISPER,
+    "ctc/whisper": WHISPER,
+    "ctc/wav2vec2": ["q_proj", "intermediate_dense"],
+    "ctc/wav2vec2-post": ["v_proj"],
+    "ctc/wav2vec2-group": ["k_proj", "output_dense"],
+    "ctc/hubert": ["q_proj", "v_proj"],
+    "ctc/wavlm": ["intermediate_dense", "output_dense"],
+    "ctc/w2v-bert": ["linear_q", "linear_v"],
+}
+D, ENCODER, DECODER, HEAD = 32, 3, 2, 32 * 12 + 12
+"""Width and layers of the tiny models; weights of their CTC head."""
+
+
+@dataclass
+class Method:
+    """One additive method: its settings, what names its weights have, how many there are."""
+
+    train: TrainSettings
+    mark: str
+    weights: int | None
+
+
+def adapter(where: str, width: int = 6) -> Method:
+    layers = {"encoder": ENCODER, "decoder": DECODER, "both": ENCODER + DECODER}[where]
+    settings: dict[str, Any] = {"width": width, "where": where}
+    train = TrainSettings(part="adapter", adapter=AdapterSettings(**settings))
+    return Method(train, MARK, layers * 2 * D * width)
+
+
+def lora(kind: str, **more: Any) -> Method:
+    settings = LoraSettings(r=4, alpha=8.0, dropout=0.0, targets=LORA_TARGETS[kind], **more)
+    return Method(TrainSettings(part="lora", lora=settings), "lora_", None)
+
+
+def methods(kind: str) -> dict[str, Method]:
+    found = {
+        "lora": lora(kind),
+        "rslora": lora(kind, rslora=True),
+        "dora": lora(kind, dora=True),
+        "lora of one layer": lora(kind, layers=[1]),
+        "encoder adapters": adapter("encoder"),
+    }
+    if kind.startswith("seq2seq"):
+        found |= {"decoder adapters": adapter("decoder"), "both adapters": adapter("both")}
+    return found
+
+
+CASES = [(kind, name) for kind in LORA_TARGETS for name in methods(kind)]
+cases = pytest.mark.parametrize(("kind", "name"), CASES)
+
+
+def outputs(model: SpeechModel) -> torch.Tensor:
+    model.eval()
+    features = model.features([tiny.clip(0.5)])
+    with torch.no_grad():
+        if isinstance(model, WhisperModel):
+            inputs, _ = model.target_ids(["ahoj"])
+            return model(features, inputs)  # type: ignore[no-any-return]
+        return model(features)[0]  # type: ignore[no-any-return]
+
+
+def taught(folder: Path, kind: str, method: Method) -> SpeechModel:
+    model = build(folder, kind)
+    make_trainable(model, method.train)
+    model.train()
+    for _ in range(2):
+        step(model)
+    return model
+
+
+@cases
+def test_it_begins_as_the_base_and_leaves_it_alone(tmp_path: Path, kind: str, name: str) -> None:
+    method = methods(kind)[name]
+    model = build(tmp_path / "base", kind)
+    plain = outputs(model)
+    base = {n: v.clone() for n, v in model.state_dict().items()}
+    found = make_trainable(model, method.train)
+    torch.testing.assert_close(outputs(model), plain, atol=1e-6, rtol=0)  # dora divides by a norm
+    if name != "dora":
+        assert torch.equal(outputs(model), plain)
+    head = 0 if isinstance(model, WhisperModel) else HEAD
+    own = {n for n in found.names if method.mark in n}
+    assert set(found.names) - own == ({"head.weight", "head.bias"} if head else set())
+    assert count_trainable(model) - head == sum(
+        math.prod(p.shape) for n, p in model.named_parameters() if n in own
+    )
+    if method.weights is not None:
+        assert count_trainable(model) == method.weights + head
+    if name == "lora of one layer":
+        assert {n.split("layers.")[1][0] for n in own} == {"1"}
+    model.train()
+    step(model)
+    step(model)
+    after = {n.replace(".base_layer.", "."): v for n, v in model.state_dict().items()}
+    for key, value in base.items():
+        if not key.startswith("head."):
+            assert torch.equal(after[key], value), key
+    assert all(dict(model.named_parameters())[n].grad is not None for n in own)
+    assert (outputs(model) - plain).abs().max() > 0.005
+
+
+@cases
+def test_what_is_saved_says_the_same(tmp_path: Path, kind: str, name: str) -> None:
+    method = methods(kind)[name]
+    model = taught(tmp_path / "base", kind, method)
+    wanted = outputs(model)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    state = None
+    if method.mark == "lora_":
+        state = merged_state(model)
+        again = merged_state(model)
+        assert all(torch.equal(state[k], again[k]) for k in state)  # merging changes nothing here
+        assert torch.equal(outputs(model), wanted)
+    save_model(model, folder, tmp_path / "base", state)
+    torch.testing.assert_close(outputs(load_model(folder)), wanted, atol=1e-4, rtol=0)
+
+    if method.mark == "lora_":
+        weights = load_file(folder / "adapter" / "adapter_model.safetensors")
+        assert weights and all("lora_" in key for key in weights)
+        return
+    assert not any(MARK in key for key in load_file(folder / "model.safetensors"))
+    own = load_file(folder / "part" / "part.safetensors")
+    head = set() if isinstance(model, WhisperModel) else {"head.weight", "head.bias"}
+    assert sum(v.numel() for k, v in own.items() if k not in head) == method.weights
+    fresh = build(tmp_path / "base", kind)
+    assert load_part(fresh, folder / "part", "x") == "x"
+    torch.testing.assert_close(outputs(fresh), wanted, atol=1e-6, rtol=0)
+
+
+@cases
+def test_gradient_checkpointing_changes_nothing(tmp_path: Path, kind: str, name: str) -> None:
+    models = []
+    for checkpointed in (False, True):
+        model = build(tmp_path / "base", kind)
+        make_trainable(model, methods(kind)[name].train)
+        for module in model.modules():
+            if hasattr(module, "layerdrop"):
+                module.layerdrop = 0.0
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        if checkpointed:
+            recompute_activations(model)
+        calls: list[int] = []
+        layers = layers_of(model, "decoder" if name == "decoder adapters" else "encoder")
+        first = layers[1]
+        inner = next(m for m in first.modules() if isinstance(m, torch.nn.LayerNorm))
+        inner.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        model.train()
+        step(model)
+        assert len(calls) == (2 if checkpointed else 1)
+        models.append(model)
+    plain, checkpointed_ = (dict(m.named_parameters()) for m in models)
+    trained = [n for n, p in plain.items() if p.requires_grad]
+    assert trained
+    for key in trained:
+        torch.testing.assert_close(checkpointed_[key], plain[key], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", sorted(LORA_TARGETS))
+def test_two_parts_on_one_base(tmp_path: Path, kind: str) -> None:
+    narrow, wide = adapter("encoder", 4), adapter("encoder", 9)
+    wanted = {}
+    for number, (tag, method) in enumerate({"cs": narrow, "nl": wide}.items()):
+        model = build(tmp_path / "base", kind)
+        model.info["language"] = tag
+        make_trainable(model, method.train)
+        model.train()
+        for _ in range(number + 1):
+            step(model)
+        wanted[tag] = outputs(model)
+        save_part(model, tmp_path / tag)
+    base = build(tmp_path / "base", kind)
+    plain = outputs(base)
+    assert [load_part(base, tmp_path / tag) for tag in wanted] == ["cs", "nl"]
+    assert base.active_part == "nl"
+    before = {n: p.data_ptr() for n, p in base.named_parameters()}
+    for tag in ("cs", "nl", "cs"):
+        use_part(base, tag)
+        torch.testing.assert_close(outputs(base), wanted[tag], atol=1e-6, rtol=0)
+        assert base.info["language"] == tag
+    after = {n: p.data_ptr() for n, p in base.named_parameters() if not n.startswith("head.")}
+    assert all(before[n] == at for n, at in after.items())  # nothing was loaded or copied
+    use_part(base, None)
+    if isinstance(base, WhisperModel):
+        assert torch.equal(outputs(base), plain)
+    with pytest.raises(UsageError, match="no part 'fr'; it has cs, nl"):
+        use_part(base, "fr")
+    with pytest.raises(UsageError, match="'cs' already"):
+        load_part(base, tmp_path / "cs")
+
+
+@pytest.mark.parametrize("kind", ["seq2seq/whisper", "ctc/wav2vec2"])
+def test_parts_that_do_not_belong(tmp_path: Path, kind: str) -> None:
+    model = taught(tmp_path / "base", kind, adapter("encoder"))
+    save_part(model, tmp_path / "part")
+    other = build(tmp_path / "base", kind)
+    plain = base_fingerprint(other)
+    with torch.no_grad():
+        next(p for p in other.encoder.hf.parameters() if p.ndim > 1).view(-1)[0] += 1e-3
+    assert base_fingerprint(other) != plain
+    with pytest.raises(BaseError, match=r"trained on another base: .*weights " + plain[:12]):
+        load_part(other, tmp_path / "part")
+    family = build(tmp_path / "w", "ctc/whisper" if kind.startswith("seq") else "seq2seq/whisper")
+    with pytest.raises(BaseError, match="is a part of family"):
+        load_part(family, tmp_path / "part")
+    with pytest.raises(BaseError, match="holds no part"):
+        load_part(model, tmp_path)
+    meta = json.loads((tmp_path / "part" / "part.json").read_text())
+    meta["shapes"][0]["width"] = 3
+    (tmp_path / "part" / "part.json").write_text(json.dumps(meta))
+    fresh = build(tmp_path / "base", kind)
+    names = list(fresh.state_dict())
+    with pytest.raises(BaseError, match="do not fit this base"):
+        load_part(fresh, tmp_path / "part")
+    assert fresh.parts == {} and list(fresh.state_dict()) == names
+
+
+def test_the_cut_vocabulary_of_a_language_does_not_matter(tmp_path: Path) -> None:
+    model = build(tmp_path / "base", "seq2seq/whisper")
+    assert isinstance(model, WhisperModel)
+    model.cut_vocabulary(*model.tokenizer.cut(["ahoj rybo"]))
+    make_trainable(model, adapter("both").train)
+    model.train()
+    step(model)
+    save_part(model, tmp_path / "part")
+    whole = build(tmp_path / "base", "seq2seq/whisper")
+    load_part(whole, tmp_path / "part")
+    features = whole.features([tiny.clip(0.5)])
+    model.eval(), whole.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(whole.encoder(features), model.encoder(features))
+
+
+def test_adapters_join_those_of_an_earlier_stage(tmp_path: Path) -> None:
+    model = build(tmp_path / "base", "seq2seq/whisper")
+    first = make_trainable(model, adapter("decoder").train)
+    model.train()
+    step(model)
+    rested = {n: dict(model.named_parameters())[n].clone() for n in first.names}
+    second = make_trainable(model, adapter("encoder").train)
+    assert len(second.names) == 2 * ENCODER and not set(first.names) & set(second.names)
+    model.train()
+    step(model)
+    assert all(torch.equal(dict(model.named_parameters())[n], v) for n, v in rested.items())
+    third = make_trainable(model, adapter("decoder").train)
+    assert set(third.names) == set(first.names)  # trained further, not doubled
+    with pytest.raises(UsageError, match="adapters behind layers of the decoder already"):
+        make_trainable(model, adapter("decoder", 7).train)
+
+
+@pytest.mark.parametrize(
+    ("width", "millions"),
+    [(256, 6.29), (2048, 50.33)],
+)
+def test_the_counts_of_the_paper(width: int, millions: float) -> None:
+    """SeamlessM4T-medium: 12 layers of 1024 (arXiv 2410.13445, table of trained parameters)."""
+    from xlasr.models.parts import Bottleneck, BottleneckShape
+
+    with torch.device("meta"):
+        one = Bottleneck(1024, BottleneckShape(width))
+    assert round(12 * sum(p.numel() for p in one.parameters()) / 1e6, 2) == millions
+
+
+def test_a_decoder_is_needed_behind_which_to_stand(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="need a decoder"):
+        make_trainable(build(tmp_path / "b", "ctc/hubert"), adapter("both").train)
