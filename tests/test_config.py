@@ -42,7 +42,9 @@ def test_every_recipe_that_comes_along_loads(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert recipe.description
-    assert re.fullmatch(r"\d+ CPU-minutes, \d\.\d GB \(on 65 min of Czech, .*\)", recipe.cost)
+    measured = name not in ("ctc-adapters", "whisper-adapters", "whisper-replay")
+    cost = re.fullmatch(r"\d+ CPU-minutes, \d\.\d GB \(on 65 min of Czech, .*\)", recipe.cost)
+    assert bool(cost) == measured and bool(recipe.cost) == measured
     assert recipe_files()[name].parent == ROOT / "recipes"
     assert parse_recipe(yaml.safe_load(dump_recipe(recipe)), "again") == recipe
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xlasr.api import Run, adapt, align, evaluate, export, open_run
+    from xlasr.api.planning import Plan, plan
     from xlasr.config import Recipe, load_recipe, recipes
     from xlasr.data import Corpus, prepare
     from xlasr.diagnosis import Diagnosis, check
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Corpus",
     "Diagnosis",
+    "Plan",
     "Recipe",
     "Run",
     "XlasrError",
@@ -46,6 +48,7 @@ __all__ = [
     "export_corpus",
     "load_recipe",
     "open_run",
+    "plan",
     "prepare",
     "recipes",
     "score",
@@ -57,6 +60,8 @@ _HOME = {
     "Diagnosis": "xlasr.diagnosis",
     "check": "xlasr.diagnosis",
     "compare": "xlasr.reporting.compare",
+    "Plan": "xlasr.api.planning",
+    "plan": "xlasr.api.planning",
     "Recipe": "xlasr.config",
     "load_recipe": "xlasr.config",
     "recipes": "xlasr.config",
