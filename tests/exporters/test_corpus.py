@@ -152,6 +152,26 @@ def test_one_file_a_clip_where_the_corpus_has_copies(tmp_path: Path) -> None:
     assert len(texts[0]) == 3
 
 
+def test_copied_clips_go_back_to_their_places(tmp_path: Path) -> None:
+    talk = sound(tmp_path / "home/talk.wav", 8.0)
+    rows = [(0.5, 1.75, "jedna"), (2.0, 3.25, "dvě"), (4.125, 6.0, "tři")]
+    table = "audio,start,end,text\n" + "".join(f"talk.wav,{a},{b},{t}\n" for a, b, t in rows)
+    (tmp_path / "home/talk.csv").write_text(table)
+    made = prepare(tmp_path / "home/talk.csv", tmp_path / "c", language="cs", progress=False)
+    assert all(u.audio.is_relative_to(made.path) for s in made.splits for u in made.split(s))
+    done = export_corpus(made, tmp_path / "out", format="eaf")
+    assert [p.name for p in done.files] == ["talk.eaf"] and done.recordings == 1
+    assert not any(name.startswith("source") for name in done.not_kept)
+    _, records = read(tmp_path / "out", "eaf")
+    places = {(r.start_s, round(r.start_s + (r.duration_s or 0), 3), r.text) for r in records}
+    assert places == set(rows)
+    assert all(r.audio.resolve() == talk for r in records)
+    export_corpus(made, tmp_path / "grid", format="textgrid")
+    assert "xmax = 8.000" in (tmp_path / "grid/talk.TextGrid").read_text("utf-8")
+    talk.unlink()  # then the copies are all there is
+    assert export_corpus(made, tmp_path / "clips", format="eaf").recordings == 3
+
+
 def test_channels_of_one_recording(tmp_path: Path) -> None:
     audio = sound(tmp_path / "s/a.wav")
     both = [

@@ -101,7 +101,7 @@ def to_cut(utterance: Utterance, folder: Path, recording: tuple[int, int]) -> di
     duration_s = min(utterance.duration_s, n_samples / sample_rate - utterance.start_s)
     channel = max(0, utterance.channel)
     custom = {"group": utterance.group, **utterance.custom}
-    if _was_cut(custom):
+    if was_cut(custom):
         custom[SOURCE] = os.path.relpath(custom[SOURCE], folder)
     if utterance.channel < 0:
         custom["mean_of_channels"] = True
@@ -147,7 +147,7 @@ def from_cut(line: bytes, folder: Path) -> Utterance:
     custom = dict(cut.get("custom") or {})
     group = custom.pop("group")
     mean = custom.pop("mean_of_channels", False)
-    if _was_cut(custom):
+    if was_cut(custom):
         custom[SOURCE] = os.path.normpath(folder / custom[SOURCE])
     return Utterance(
         id=cut["id"],
@@ -163,7 +163,7 @@ def from_cut(line: bytes, folder: Path) -> Utterance:
     )
 
 
-def _was_cut(custom: Mapping[str, Any]) -> bool:
+def was_cut(custom: Mapping[str, Any]) -> bool:
     """Return whether the source is ours, and not a word of somebody else's table."""
     start_s = custom.get("source_start_s")
     return isinstance(custom.get(SOURCE), str) and isinstance(start_s, int | float)

@@ -1,8 +1,8 @@
 """A corpus back into files: for ELAN, Praat, players, spreadsheets, NeMo, Label Studio and Kaldi.
 
-* ``eaf``, ``textgrid``, ``srt``, ``vtt``: one file a recording. A corpus that refers to its
-  sources (``prepare --no-copy-audio``, ``align --out``) knows recordings and times, so each source
-  gets one file with all its utterances; of a corpus of copies every clip is a recording of its own.
+* ``eaf``, ``textgrid``, ``srt``, ``vtt``: one file a recording with all its utterances. Clips that
+  were cut out of a long recording and copied go back to their place in it, as long as it lies where
+  it was; any other copy is a recording of its own.
   The files lie as the recordings do, below the folder that all recordings of the corpus have in
   common, whichever splits are exported.
 * ``nemo``: a manifest a split (``train.jsonl``, ...), which says the split by its name.
@@ -19,14 +19,15 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp
 from pathlib import Path
 from typing import Any
 
 from xlasr.data.annotations import FORMATS, AnnotatedRecording, TimedText, not_kept, render
-from xlasr.data.corpus import Corpus, Utterance
-from xlasr.errors import DataError, UnknownName, UsageError
+from xlasr.data.audio import UNLIMITED, measure
+from xlasr.data.corpus import SOURCE, Corpus, Utterance, was_cut
+from xlasr.errors import DataError, UnknownName, UsageError, XlasrError
 from xlasr.exporters import kaldi
 
 CORPUS_FORMATS = ("csv", "eaf", "kaldi", "labelstudio", "nemo", "srt", "textgrid", "vtt")
@@ -92,6 +93,8 @@ def export_corpus(
     for split in splits:
         opened.split(split)  # an unknown name is an error before any work
     every = list(_items(opened))
+    if format in FORMATS and not FORMATS[format].several:
+        every = _at_their_sources(every)
     items = [item for item in every if not splits or item.split in splits]
     media = list(dict.fromkeys(item.utterance.audio for item in every))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +117,7 @@ def export_corpus(
         out,
         files,
         dict(Counter(item.split for item in items)),
-        len({item.utterance.audio for item in items}),
+        len({item.utterance.audio for item in every if not splits or item.split in splits}),
         _not_kept(items, format),
     )
 
@@ -134,6 +137,36 @@ def _items(corpus: Corpus) -> Iterator[_Item]:
         with (corpus.path / f"{name}.jsonl").open("rb") as lines:
             for utterance, line in zip(corpus.split(name), lines, strict=True):
                 yield _Item(utterance, name, float(json.loads(line)["recording"]["duration"]))
+
+
+def _at_their_sources(items: Sequence[_Item]) -> list[_Item]:
+    """Put copied clips back to their places in the recordings they were cut out of."""
+    lengths_s: dict[Path, float | None] = {}
+
+    def length_s(path: Path) -> float | None:
+        if path not in lengths_s:
+            try:
+                rate, n_samples = measure(path, limits=UNLIMITED)
+                lengths_s[path] = n_samples / rate
+            except (XlasrError, OSError):
+                lengths_s[path] = None  # gone since, or damaged: the clip is what there is
+        return lengths_s[path]
+
+    found = []
+    for item in items:
+        u = item.utterance
+        if was_cut(u.custom) and (seconds := length_s(Path(u.custom[SOURCE]))) is not None:
+            places = (SOURCE, "source_start_s", "source_channel")
+            u = replace(
+                u,
+                audio=Path(u.custom[SOURCE]),
+                start_s=float(u.custom["source_start_s"]),
+                channel=int(u.custom.get("source_channel", -1)),
+                custom={k: v for k, v in u.custom.items() if k not in places},
+            )
+            item = _Item(u, item.split, seconds)
+        found.append(item)
+    return found
 
 
 def _files(

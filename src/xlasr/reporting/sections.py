@@ -125,7 +125,7 @@ def _parts(evaluation: Evaluation) -> Iterable[Section]:
             groups = whole(len(part.score.per_group("cer")[0]))
             rows.append([part.name, *_with_intervals(part.score, metrics), lines, groups])
         headings = (what.partition(",")[0], *_headings(metrics), "lines", "groups")
-        told = f"95 %: over the groups of a part; rough below {FEW_GROUPS}, none below"
+        told = f"95 % intervals over the groups of a part; rough below {FEW_GROUPS}, none below"
         notes = [] if at else [f"{told} {LEAST_GROUPS}"]
         yield Section(f"by {what}", headings, rows, notes)
 
