@@ -37,6 +37,17 @@ def write(folder: Path, recipe: object) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "studies").glob("*.yaml")))
+def test_cells_of_studies_are_recipes_that_differ(path: Path) -> None:
+    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert set(table) <= {"recipe", "base", "set", "cells"}
+    found = [
+        load_recipe(table["recipe"], [*table.get("set", []), *settings]).model_dump_json()
+        for settings in table["cells"].values()
+    ]
+    assert len(set(found)) == len(found) > 1
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "recipes").glob("*.yaml")))
 def test_every_recipe_that_comes_along_loads(name: str) -> None:
     recipe = load_recipe(name)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xlasr.cli.options import MaxHours, channels, fields
+from xlasr.cli.options import MaxHours, channels, fields, shares
 from xlasr.errors import UsageError
 
 
@@ -35,6 +35,10 @@ def prepare(
         str | None, typer.Option(help="speaker, folder, recording or a column: never split")
     ] = None,
     fold: Annotated[str | None, typer.Option(help="K/N: test on other groups, as 2/4")] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(help="side=share, such as test=0.5 (repeat it); default 66, 11 and 23 %"),
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="for the card")] = None,
     copy_audio: Annotated[bool, typer.Option(help="16 kHz copies, or references")] = True,
     max_hours: MaxHours = 4.0,
@@ -54,6 +58,7 @@ def prepare(
         "channels": channels(channel),
         "copy_audio": copy_audio,
         "fold": fold,
+        "ratios": shares(share),
         "limits": Limits.of_hours(max_hours),
     }
     if preview:

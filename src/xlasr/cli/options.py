@@ -67,6 +67,19 @@ def channels(pairs: list[str] | None) -> dict[str, int]:
     return found
 
 
+def shares(pairs: list[str] | None) -> dict[str, float] | None:
+    """``side=share`` options as a dictionary; None when there are none."""
+    found = {}
+    for side, equals, share in (pair.partition("=") for pair in pairs or []):
+        try:
+            found[side] = float(share)
+        except ValueError:
+            raise UsageError(
+                f"--share takes SIDE=SHARE, such as train=8; found {side + equals + share!r}"
+            ) from None
+    return found or None
+
+
 def was_given(context: typer.Context, name: str) -> bool:
     """Whether an option stands on the command line (and is not its default)."""
     return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"

@@ -1,0 +1,141 @@
+"""Run a study: a table of cells, each an ordinary run of a recipe with other settings.
+
+    python benchmarks/study.py benchmarks/studies/adaptation.yaml CORPUS FOLDER [--only CELL ...]
+
+A table names a recipe, settings of all cells and settings of each. Every cell is a run in FOLDER
+(``xlasr compare FOLDER/*`` draws them), so what was begun is resumed and what is finished is not
+computed again. Checkpoints are chosen on dev; ``--test`` decodes the test split greedily then,
+``--also`` those of other corpora too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xlasr import api
+from xlasr.config import DecodeSettings
+from xlasr.scoring import Score, rate_interval
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A study's table: ``recipe``, ``set`` (of all cells), ``cells`` (name: settings)."""
+    table: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if unknown := set(table) - {"recipe", "base", "set", "cells"}:
+        raise SystemExit(f"{path}: unknown keys {sorted(unknown)}; known: recipe, base, set, cells")
+    return table
+
+
+def run_cell(
+    folder: Path,
+    corpus: Path,
+    recipe: str,
+    settings: list[str],
+    *,
+    base: str | None = None,
+    seed: int = 0,
+    threads: int = 1,
+) -> api.Run:
+    """Run, resume or open one cell.
+
+    Args:
+        folder: Of the run.
+        corpus: The command's corpus.
+        recipe: Name or file.
+        settings: ``stage.field=value``.
+        base: None is the default base.
+        seed: Of the run.
+        threads: Of PyTorch.
+    """
+    if (folder / "model").exists():
+        return api.open_run(folder)
+    if (folder / "run.json").exists():
+        return api.adapt(None, resume=folder)
+    given = {"base": base} if base else {}
+    return api.adapt(
+        corpus, recipe=recipe, out=folder, overrides=settings, seed=seed, threads=threads, **given
+    )
+
+
+def row_of(run: api.Run, label: str) -> dict[str, Any]:
+    """What a finished cell has cost and reached on dev."""
+    summary, cost = run.summaries[-1], run.facts["cost"]
+    return {
+        "cell": label,
+        "seed": run.facts["seed"],
+        "commit": run.facts["environment"]["commit"],
+        "trained": summary["trainable_parameters"],
+        "minutes": summary["train_minutes"],
+        "cpu_s": cost["cpu_s"],
+        "peak_mb": cost["peak_memory_mb"],
+        "dev_cer": round(100 * summary["dev_cer"], 1),
+    }
+
+
+def test_scores(run: api.Run, also: list[Path]) -> dict[str, str]:
+    """Greedy WER and CER with their intervals, on the run's corpus and others; decoded once."""
+    found = {}
+    for corpus in [None, *also]:
+        name = "test-greedy" if corpus is None else f"test-greedy-{corpus.name}"
+        saved = run.folder / "evaluations" / f"{name}.json"
+        if saved.exists():
+            held = json.loads(saved.read_text(encoding="utf-8"))
+            scored = Score.from_dict(held["adapted"])
+        else:
+            greedy = DecodeSettings()
+            done = api.evaluate(run, corpus, name=name, with_base=False, decode=greedy)
+            scored = done.adapted
+        for metric in ("cer", "wer"):
+            rate = rate_interval(scored, metric)
+            ends = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+            found[f"{name}_{metric}"] = f"{100 * rate.value:.1f} {ends}"
+    return found
+
+
+def main() -> None:
+    """Run the cells that are asked for and print a row for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", action="append", help="a cell of the table; default: all")
+    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
+    parser.add_argument("--suffix", default="", help="of the runs' names, for other settings")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--test", action="store_true", help="decode the test split too")
+    parser.add_argument("--also", action="append", type=Path, default=[], help="and these corpora")
+    given = parser.parse_args()
+    table = read_table(given.table)
+    cells: dict[str, list[str]] = table["cells"]
+    if wrong := sorted(set(given.only or []) - set(cells)):
+        parser.error(f"no cell {', '.join(wrong)} in {given.table}; there are: {', '.join(cells)}")
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for name in given.only or cells:
+        label = f"{name}{given.suffix}-seed{given.seed}"
+        settings = [*table.get("set", []), *cells[name], *given.set]
+        run = run_cell(
+            given.folder / label,
+            given.corpus,
+            table["recipe"],
+            settings,
+            base=table.get("base"),
+            seed=given.seed,
+            threads=given.threads,
+        )
+        row = row_of(run, label)
+        if given.test:
+            row |= test_scores(run, given.also)
+        print(json.dumps(row), flush=True)
+        with (given.folder / "rows.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
