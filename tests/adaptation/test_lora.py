@@ -10,7 +10,7 @@ import torch
 from tests import tiny
 from tests.adaptation.test_trainable import build, step
 
-from xlasr.adaptation.lora import add_lora, merged_state
+from xlasr.adaptation.lora import add_lora, merged_state, outnumbering
 from xlasr.adaptation.trainable import count_trainable, make_trainable
 from xlasr.config import LoraSettings, TrainSettings
 from xlasr.errors import UsageError
@@ -179,3 +179,11 @@ def test_targets_without_effect_are_refused(
     with pytest.raises(UsageError, match=message):
         add_lora(model, LoraSettings(targets=targets))
     assert [n for n, _ in model.named_parameters()] == names  # nothing was injected
+
+
+@pytest.mark.parametrize(("r", "wanted"), [(15, []), (16, ["q_proj"]), (22, ["fc1", "q_proj"])])
+def test_ranks_that_outnumber_the_matrix(tmp_path: Path, r: int, wanted: list[str]) -> None:
+    """32 x 32 has 1024 weights and rank 16 as many; 32 x 64 has 2048, rank 22 has 2112."""
+    model = build(tmp_path / "base", "seq2seq/whisper")
+    add_lora(model, LoraSettings(r=r, targets=["q_proj", "fc1"]))
+    assert sorted({name.rsplit(".", 1)[-1] for name in outnumbering(model)}) == wanted

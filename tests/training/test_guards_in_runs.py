@@ -53,6 +53,16 @@ def test_letters_of_dev_and_test_that_training_never_saw(
     assert message.endswith(": 'č' (dev, x2), 'á' (test)")
 
 
+@pytest.mark.parametrize(("rank", "told"), [(4, 0), (64, 1)])
+def test_lora_larger_than_what_it_adapts_is_told(
+    whisper_dir: Path, tmp_path: Path, rank: int, told: int
+) -> None:
+    corpus = small.write_speech(tmp_path / "c")
+    train = {"part": "lora", "lora": {"r": rank, "targets": ["q_proj"]}}
+    summary = adapt(whisper_dir, corpus.path, tmp_path / "run", train=train).summaries[0]
+    assert summary["guards"].get("lora_outnumbers", 0) == told
+
+
 def test_training_letters_that_a_kept_head_lacks(whisper_dir: Path, tmp_path: Path) -> None:
     first = small.write_speech(tmp_path / "first")
     second = small.write_speech(tmp_path / "second", train=["žabě", "bad"], dev=["abc"])

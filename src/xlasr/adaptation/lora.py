@@ -58,6 +58,23 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
         object.__setattr__(model, "adapter", get_peft_model(target, config))
 
 
+def outnumbering(model: SpeechModel) -> list[str]:
+    """Layers whose low-rank update has at least as many weights as the matrix it adapts.
+
+    From r = in * out / (in + out) on (half the width, in a square matrix), training the matrix
+    itself costs less and can do more.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            own = sum(p.numel() for n, p in module.named_parameters() if "lora_" in n)
+            if own >= module.get_base_layer().weight.numel():
+                found.append(name)
+    return found
+
+
 def _matches(target: str, names: Sequence[str]) -> bool:
     return any(name == target or name.endswith(f".{target}") for name in names)
 

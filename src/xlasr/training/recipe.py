@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from xlasr.adaptation.layers import reset_layers
+from xlasr.adaptation.lora import outnumbering
 from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainable
 from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text
 from xlasr.config import Recipe, Stage
@@ -315,6 +316,14 @@ def _tell(
             0,
             f"dev or test has letters that training never saw: {', '.join(unseen)}",
             "they count as errors; check the transcripts (NFC, look-alikes)",
+        )
+    if outnumbered := outnumbering(model):
+        tell(
+            "lora_outnumbers",
+            0,
+            f"LoRA of rank {run.stage.train.lora.r} has at least as many weights as the matrix it "
+            f"adapts in {len(outnumbered)} layers, for example {outnumbered[0]}",
+            "trained as asked; train.part full or layers costs less and can do more",
         )
     if run.stage.augment.spec is not None and not model.encoder.max_positions:
         tell(
