@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xlasr.api import Run, adapt, align, evaluate, export, open_run
+    from xlasr.api import Run, adapt, align, evaluate, export, label, open_run
     from xlasr.api.planning import Plan, plan
     from xlasr.config import Recipe, load_recipe, recipes
     from xlasr.data import Corpus, prepare
@@ -46,6 +46,7 @@ __all__ = [
     "evaluate",
     "export",
     "export_corpus",
+    "label",
     "load_recipe",
     "open_run",
     "plan",

@@ -46,6 +46,7 @@ for _command in (
     scores.score,
     compare.compare,
     runs.transcribe,
+    corpora.label,
     runs.export,
     lists.bases,
     lists.recipes,

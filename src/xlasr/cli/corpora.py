@@ -1,4 +1,4 @@
-"""Commands that make corpora, and files of them: prepare, align, export-corpus."""
+"""Commands that make corpora, and files of them: prepare, align, label, export-corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xlasr.cli.options import MaxHours, channels, fields, shares
+from xlasr.cli.options import MaxHours, RunFolder, Threads, channels, fields, shares
 from xlasr.errors import UsageError
 
 
@@ -151,6 +151,47 @@ def align(
             limits=Limits.of_hours(max_hours),
         )
         print(f"{corpus.path}; what does not match: {corpus.path / LEFT_OUT}", file=sys.stderr)
+
+
+def label(
+    run: RunFolder,
+    corpus: Annotated[Path, typer.Argument(help="speech; its texts are not used")],
+    out: Annotated[Path, typer.Option(help="corpus folder to make")],
+    split: Annotated[str, typer.Option(help="of the corpus")] = "train",
+    keep: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="share of the audio, the surest first")
+    ] = 0.5,
+    min_confidence: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="keep nothing less sure than this")
+    ] = 0.0,
+    threads: Threads = None,
+    overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
+) -> None:
+    """Transcribe a corpus and keep the surest part as data to train on (self-training)."""
+    from rich.console import Console
+
+    from xlasr import api
+
+    console = Console(stderr=True)
+    made = api.label(
+        run,
+        corpus,
+        out,
+        split=split,
+        keep=keep,
+        min_confidence=min_confidence,
+        threads=threads,
+        overwrite=overwrite,
+        console=console,
+    )
+    stats = made.corpus.card.splits["train"]
+    print(
+        f"{out}: {stats.utterances} utterances, {stats.minutes:.1f} minutes, "
+        f"confidence {made.least:.3f} or more"
+    )
+    for reason, count in made.left_out.items():
+        print(f"left out {count}: {reason}")
+    print(f'train on both: xlasr adapt CORPUS --set "adapt.data=[{{path: main}}, {{path: {out}}}]"')
 
 
 def export_corpus(

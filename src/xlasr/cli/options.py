@@ -20,6 +20,7 @@ MaxHours = Annotated[
     float | None,
     typer.Option(min=0.01, help="refuse longer recordings, counted while they are decoded"),
 ]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")]
 LengthBonus = Annotated[
     float | None, typer.Option(help="added for each letter (ctc); choose it on dev")
 ]

@@ -19,6 +19,7 @@ from xlasr.cli.options import (
     LmWeight,
     MaxHours,
     RunFolder,
+    Threads,
     decode_settings,
     was_given,
 )
@@ -43,7 +44,7 @@ def adapt(
         int,
         typer.Option(min=0, max=2**32 - 1, help="of weights, order, dropout and augmentation"),
     ] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
+    threads: Threads = None,
     resume: Annotated[Path | None, typer.Option(help="go on with this run")] = None,
     tensorboard: Annotated[bool, typer.Option(help="also write TensorBoard events")] = False,
     convert_bin: Annotated[

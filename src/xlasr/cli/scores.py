@@ -14,6 +14,7 @@ from xlasr.cli.options import (
     LmText,
     LmWeight,
     RunFolder,
+    Threads,
     decode_settings,
     fields,
 )
@@ -49,7 +50,7 @@ def evaluate(
     licence: Annotated[
         str | None, typer.Option(help="of the weights, for the model card; default: the speech's")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
+    threads: Threads = None,
     lines: Annotated[int, typer.Option(min=0, help="worst and best lines to show")] = 5,
 ) -> None:
     """Score base and adapted model side by side; writes a report and the run's model card."""
