@@ -143,7 +143,7 @@ def _settings(
         )
     if minutes < 40:
         because.append(
-            "doubling the minutes took a fifth to a quarter of the errors off, from 5 to 65: more "
+            "doubling the minutes took a fifth to a quarter of the errors off, from 5 to 40: more "
             "recordings are the best thing to add"
         )
     return settings, because
