@@ -249,6 +249,7 @@ def test_every_clip_is_computed_once_and_the_result_is_as_without(
     [
         {"augment": {"speed": [0.9, 1.0]}},
         {"augment": {"noise": {}}},
+        {"augment": {"codec": {}}},
         {"augment": {"spec": {}}},
         {"train": {"part": "full"}},
         {"train": {"part": "full", "unfreeze_at": 0.5}},

@@ -67,6 +67,7 @@ def test_all_problems_are_reported_together(whisper_dir: Path, tmp_path: Path) -
         small.stage(
             "ctc", name="four",
             output={"extra_text": [str(tmp_path / "latin1.txt"), "no.txt"]},
+            augment={"codec": {"kinds": ["gsm", "mp4", "opus:3"]}},
         ),
     )  # fmt: skip
     base = find_base(str(whisper_dir))
@@ -79,6 +80,8 @@ def test_all_problems_are_reported_together(whisper_dir: Path, tmp_path: Path) -
         "stage 'three': " + str(only_dev.path) + " has no train split",
         "latin1.txt as UTF-8",
         "cannot read no.txt",
+        "stage 'four': augment.codec: unknown condition 'mp4'",
+        "augment.codec: condition 'opus' takes a bit rate from 6",
     ):
         assert wanted in problems
     assert not (tmp_path / "run").exists()

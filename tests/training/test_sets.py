@@ -10,10 +10,12 @@ import pytest
 import small
 
 from xlasr import api
+from xlasr.config import AugmentSettings
+from xlasr.data.batches import Batch
 from xlasr.data.corpus import Corpus
 from xlasr.training import engine
 from xlasr.training.recipe import _held_out_texts
-from xlasr.training.sets import TrainingSet, leave_out_texts, open_set
+from xlasr.training.sets import TrainingSet, leave_out_texts, load_batch, open_set
 
 # of the second corpus: a line of dev, one of test as another hand wrote it, a line of train,
 # a line that only holds a test line, and one of its own
@@ -81,3 +83,20 @@ def test_no_step_of_a_run_hears_them(
     run, heard = adapt(second, whisper_dir, tmp_path / "alone", [{"path": "main"}], monkeypatch)
     assert heard[0] == {"dab", "cafe bad", *STAYS}
     assert run.summaries[0]["left_out"] == [{}]
+
+
+def test_codecs_carry_a_share_of_the_clips_the_same_way_again(main: Corpus) -> None:
+    data = open_set(main.split("train"), "headline")
+    rows = np.arange(len(data.rows))
+    batch = Batch(0, rows, np.ones(len(rows)), 0)
+    augment = AugmentSettings.model_validate({"codec": {"probability": 0.5, "kinds": ["gsm"]}})
+    clips = load_batch([data], batch, augment, 0, 0)[0]
+    again = load_batch([data], batch, augment, 0, 0)[0]
+    carried = 0
+    for row, clip, same in zip(rows.tolist(), clips, again, strict=True):
+        assert np.array_equal(clip, same)
+        assert clip.shape == data.samples(row).shape
+        carried += not np.array_equal(clip, data.samples(row))
+    assert 2 <= carried <= len(rows) - 2
+    other = load_batch([data], batch, augment, 0, 1)[0]  # the next epoch draws anew
+    assert any(not np.array_equal(a, b) for a, b in zip(clips, other, strict=True))

@@ -136,6 +136,15 @@ class NoiseSettings(Settings):
     snr_db: tuple[float, float] = Field((5.0, 25.0), description="lowest and highest ratio")
 
 
+class CodecSettings(Settings):
+    """Clips as a telephone or a low bit rate would have carried them."""
+
+    probability: float = Field(0.3, ge=0, le=1)
+    kinds: list[str] = Field(
+        ["gsm", "opus:6"], min_length=1, description="drawn from; as `xlasr evaluate --condition`"
+    )
+
+
 class AugmentSettings(Settings):
     """Augmentation of training audio."""
 
@@ -143,6 +152,7 @@ class AugmentSettings(Settings):
         [1.0], min_length=1, description="factors drawn for each clip and epoch"
     )
     noise: NoiseSettings | None = None
+    codec: CodecSettings | None = None
     spec: SpecAugmentSettings | None = None
 
 

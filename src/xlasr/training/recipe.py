@@ -21,6 +21,7 @@ from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
 from xlasr.data.text import normalise
 from xlasr.errors import ConfigError, Interrupted, TrainingStopped, UsageError, XlasrError
+from xlasr.features.conditions import open_condition
 from xlasr.files import sha256, write_text
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context
@@ -103,6 +104,11 @@ def _problems(stage: Stage, corpora: Sequence[Corpus]) -> list[str]:
                 found.append(f"ewc: {objective.corpus} has no train split")
         except (XlasrError, OSError) as error:
             found.append(f"ewc: {error}")
+    for kind in stage.augment.codec.kinds if stage.augment.codec else []:
+        try:
+            open_condition(kind)
+        except XlasrError as error:
+            found.append(f"augment.codec: {error}")
     for path in stage.output.extra_text:
         try:
             Path(path).read_text(encoding="utf-8")
@@ -343,7 +349,8 @@ def _cache_for(
     whole_only = model.encoder.max_positions is None
     if layer < 1 or (whole_only and layer < model.encoder.n_layers):
         return None
-    if augment.speed != [1.0] or augment.noise is not None or augment.spec is not None:
+    changes = (augment.noise, augment.codec, augment.spec)
+    if augment.speed != [1.0] or any(changed is not None for changed in changes):
         return None  # the input changes from epoch to epoch
     key = {
         "weights": [base.sha256, stage.init, run.key if stage.init != "base" else ""],

@@ -14,6 +14,7 @@ from xlasr.data.corpus import Split
 from xlasr.data.text import normalise
 from xlasr.errors import DataError
 from xlasr.features.augment import Samples, add_noise, speed
+from xlasr.features.conditions import open_condition
 from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import WhisperModel
 from xlasr.objectives.ctc import min_frames
@@ -138,6 +139,9 @@ def load_batch(
         samples = speed(data.samples(at), factor)
         if augment.noise is not None and rng.random() < augment.noise.probability:
             samples = add_noise(samples, rng.uniform(*augment.noise.snr_db), rng)
+        if augment.codec is not None and rng.random() < augment.codec.probability:
+            kind = augment.codec.kinds[int(rng.integers(len(augment.codec.kinds)))]
+            samples = open_condition(kind)(samples, int(rng.integers(2**31)))
         clips.append(samples)
         texts.append(data.text(at))
         rngs.append(rng)

@@ -3,6 +3,9 @@
 ``usr/share/asterisk/sounds/LANG_REGION_SEX_NAME/KEY.g722`` is spoken (raw G.722, 16 kHz), and
 ``usr/share/doc/asterisk-core-sounds-LANG/core-sounds-LANG.txt.gz`` has lines ``KEY: TEXT``. The
 same KEY means the same prompt in every language; it is the group.
+
+The second voices (``LANG/KEY.gsm``, telephone band) come without texts: theirs are those of the
+first voice's prompts of the same KEY, and at times they say it in other words.
 """
 
 from __future__ import annotations
@@ -39,6 +42,25 @@ SOURCES = {
     for language, speaker in _SPEAKERS.items()
 }
 
+_SECOND_VOICES = {
+    "fr-armelle": ("fr", "LicenseRef-BSD-style", "Armelle Desjardins", "Michel Gutierrez"),
+    "es-co": ("es", "GPL-2.0-only", "July E. Jiménez, of Colombia", "Avatar Ltda."),
+}
+SOURCES |= {
+    f"asterisk-{name}": Source(
+        language=language,
+        licence=f"{licence} AND CC-BY-SA-3.0",
+        attribution=f"Asterisk prompts by {holder}, spoken by {speaker}; decoded from GSM to WAV; "
+        f"texts of asterisk-core-sounds-{language}",
+        packages=(f"asterisk-core-sounds-{language}", f"asterisk-prompt-{name}"),
+        reader="asterisk",
+        group_rule="key of the prompt",
+        about=f"telephone prompts in telephone band, one speaker ({speaker}); texts of the first "
+        "voice: the wording differs at times",
+    )
+    for name, (language, licence, speaker, holder) in _SECOND_VOICES.items()
+}
+
 
 def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[RawRecord]:
     """Read the unpacked packages under ``root`` (a folder that stands for ``/``).
@@ -48,15 +70,15 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     """
     language = options.language
     doc = root / f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
-    folders = sorted((root / SOUNDS).glob(f"{language}_*"))
-    if not doc.is_file() or not folders:
+    folders = sorted((root / SOUNDS).glob(f"{language}_*")) or [root / SOUNDS / language]
+    if not doc.is_file() or not folders[0].is_dir():
         raise DataError(f"{root}: no Asterisk prompts of language {language!r} there.")
     with gzip.open(doc, "rt", encoding="utf-8") as file:
         lines = [line for line in file if ":" in line and not line.startswith(";")]
     prompts = {key.strip(): text.strip() for key, text in (line.split(":", 1) for line in lines)}
     spoken = set()
     for folder in folders:
-        for path in sorted(folder.rglob("*.g722")):
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".g722", ".gsm")):
             key = path.relative_to(folder).with_suffix("").as_posix()
             spoken.add(key)
             if key not in prompts:
@@ -67,4 +89,4 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
                 # Languages differ in case only ("letters/O", "letters/o"): one group.
                 yield RawRecord(key, path, prompts[key], speaker=folder.name, group=key.lower())
     for key in sorted(set(prompts) - spoken):
-        quarantine.add(key, "missing audio", f"no {key}.g722 in {folders[0].name}")
+        quarantine.add(key, "missing audio", f"no {key} in {folders[0].name}")

@@ -44,6 +44,12 @@ KNOWN_SHA256 = {
     "asterisk-core-sounds-it-g722_1.6.1-1": (
         "46b4cf7afc508a5fcfc051b7ea233251c0d195dd4ef83cc4b7facb4c6429b016"
     ),
+    "asterisk-prompt-es-co_0.20070403-2.1": (
+        "6702696e045514699e87dc8fb70f370717e5df91f821f7bec8dd0df1be008e83"
+    ),
+    "asterisk-prompt-fr-armelle_20070613-2.2": (
+        "162570b1a9b3512a98f06b89f60c7c17cf1b9b52297315adca9a4e5be728bea3"
+    ),
     "fillets-ng-data_1.0.1-1.1": (
         "25de89afd8b1adf7bcace8290248a6a22c89cd42300317e69000e162c032cf84"
     ),
