@@ -58,6 +58,7 @@ def ill(splits: Splits, folder: Path) -> Corpus:
     rewrite(splits, "test-3", audio=source.audio, duration_s=source.duration_s)
     quarantine = Quarantine()
     quarantine.add("old", "missing text", "was never transcribed")
+    quarantine.note("late", "repeated text", "also in train")
     corpus = write_corpus(folder / "ill", splits, Card("cs", source="test"), quarantine=quarantine)
     (folder / "audio/lost.wav").unlink()
     return corpus
@@ -96,6 +97,8 @@ def test_all_repairs_at_once(tmp_path: Path, splits: Splits) -> None:
     assert texts["train-2"].startswith("kapitán ")
     sizes = {name: len(well.split(name)) for name in well.splits}
     assert sizes == {"train": before["train"] - 3, "dev": before["dev"] - 2, "test": 7}
+    notes = (well.path / "notes.jsonl").read_text("utf-8")
+    assert notes == (corpus.path / "notes.jsonl").read_text("utf-8") != ""
     lines = (well.path / "quarantine.jsonl").read_text("utf-8").splitlines()
     listed = [json.loads(line) for line in lines]
     assert [e["record"] for e in listed] == ["old", "train-5", "train-6", "train-7", "lost"]

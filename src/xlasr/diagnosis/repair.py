@@ -123,14 +123,15 @@ def repair(material: Material, target: Path) -> Repair:
 
 
 def _inherited(corpus: Corpus) -> Quarantine:
-    """What the source could not use, so that the new corpus's list is complete."""
+    """What the source could not use and its notes, so that the new corpus's lists are complete."""
     quarantine = Quarantine()
-    path = corpus.path / "quarantine.jsonl"
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            quarantine.add(**json.loads(line))
-    except (OSError, ValueError, TypeError) as error:
-        raise CorpusError(f"{path}: damaged ({error}). Prepare the corpus again.") from error
+    for name, take in (("quarantine", quarantine.add), ("notes", quarantine.note)):
+        path = corpus.path / f"{name}.jsonl"
+        try:
+            for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+                take(**json.loads(line))
+        except (OSError, ValueError, TypeError) as error:
+            raise CorpusError(f"{path}: damaged ({error}). Prepare the corpus again.") from error
     return quarantine
 
 
