@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rich.console import Console
 from tests.training import small
 from typer.testing import CliRunner
@@ -171,6 +172,31 @@ def test_a_clip_of_silence_has_no_ratio_that_breaks_anything(run: api.Run, tmp_p
     made = write_corpus(tmp_path / "c", {"train": [], "dev": [], "test": [silent]}, card)
     found = api.evaluate(run, made.path, conditions=["noise:10", "gsm"])
     assert len(found.parts["signal-to-noise ratio, estimated"]) == 1
+
+
+def test_clips_longer_than_the_model_takes_are_cut_and_said(
+    run: api.Run, tmp_path: Path, english_clips: list[NDArray[np.float32]]
+) -> None:
+    """The tiny Whisper hears 3 s: real speech of three times that, between two of its own clips."""
+    path = tmp_path / "long.wav"
+    write_wav(path, np.concatenate(english_clips)[: 9 * 16_000])
+    before, after = list(Corpus.open(run.facts["corpus"]["path"]).split("test"))[:2]
+    long = replace(before, id="long", audio=path, start_s=0.0, duration_s=9.0)
+    card = Card(language="cs", source="tones")
+    made = write_corpus(tmp_path / "long", {"test": [before, long, after]}, card)
+    alone = evaluating.transcribe_split(
+        run.model,
+        write_corpus(tmp_path / "short", {"test": [before, after]}, card).split("test"),
+        run.options(),
+    )
+    found = evaluating.transcribe_split(run.model, made.split("test"), run.options())
+    assert [found[0].text, found[2].text] == [r.text for r in alone]
+    pieces = [s.text for s in run.transcribe(path)]
+    assert len(pieces) >= 3
+    assert found[1].text == " ".join(pieces)
+    assert found[1].confidence is not None and 0 < found[1].confidence < 1
+    (event,) = [e for e in api.evaluate(run, made.path).events if e["guard"] == "long_clips"]
+    assert event["message"] == "1 clips are longer than the 3 s that it takes"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import exp, log
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from xlasr.data import audio
 from xlasr.data.annotations import TimedText
 from xlasr.decoding import long_form
-from xlasr.decoding.recognise import DecodeOptions, recognise
+from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
 from xlasr.errors import AudioError
 from xlasr.models.run import SpeechModel
 
@@ -49,13 +50,12 @@ def transcribe_file(
     Raises:
         AudioError: The file cannot be decoded; all that could be was given before.
     """
-    longest_s = min(28.0, model.encoder.max_samples / 16_000 - 0.1)
     waiting: list[long_form.Segment] = []
     held_s = 0.0
     damage: list[AudioError] = []
     # short blocks: the one in which a file fails is lost
     blocks = _until_damage(audio.stream(path, block_s=0.5, limits=limits), damage)
-    for segment in long_form.segments(blocks, long_form.Cutting(max_segment_s=longest_s)):
+    for segment in long_form.segments(blocks, _cutting(model)):
         waiting.append(segment)
         held_s += segment.end_s - segment.start_s
         if held_s >= AT_ONCE_S:
@@ -66,6 +66,36 @@ def transcribe_file(
     yield from _recognised(model, waiting, options, words)
     if damage:
         raise damage[0]
+
+
+def _cutting(model: SpeechModel) -> long_form.Cutting:
+    return long_form.Cutting(max_segment_s=min(28.0, model.encoder.max_samples / 16_000 - 0.1))
+
+
+def recognise_long(
+    model: SpeechModel, samples: NDArray[np.float32], options: DecodeOptions
+) -> Recognised:
+    """Transcribe a clip that is longer than the model takes: cut by voice activity, then joined.
+
+    Args:
+        model: In evaluation mode.
+        samples: (n,) float32, 16 kHz.
+        options: How to decode.
+
+    Returns:
+        Texts with spaces between them; the confidence is the geometric mean over their symbols.
+    """
+    clips = [segment.samples for segment in long_form.segments([samples], _cutting(model))]
+    found = recognise(model, clips, [len(c) / 16_000 for c in clips], options)
+    said = [r for r in found if r.text]
+    sure = [(len(r.text), r.confidence) for r in said if r.confidence]
+    mean = sum(n * log(c) for n, c in sure) / max(1, sum(n for n, _ in sure))
+    return Recognised(
+        " ".join(r.text for r in said),
+        sum(r.log_prob for r in found),
+        any(r.looped for r in found),
+        exp(mean) if said and len(sure) == len(said) else None,
+    )
 
 
 def _until_damage(

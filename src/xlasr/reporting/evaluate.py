@@ -15,6 +15,7 @@ import numpy as np
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus, Split
 from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
+from xlasr.decoding.transcribe import recognise_long
 from xlasr.diagnosis.sound import TABLE, measure
 from xlasr.errors import DataError
 from xlasr.features.conditions import open_condition
@@ -43,6 +44,8 @@ def transcribe_split(
 ) -> list[Recognised]:
     """Transcripts of every utterance of a split, in its order.
 
+    A clip that is longer than the model takes is cut by voice activity, as a recording is.
+
     Args:
         model: In evaluation mode.
         split: To transcribe.
@@ -51,19 +54,10 @@ def transcribe_split(
         condition: Name of a channel that the clips go through first; None is as recorded.
 
     Raises:
-        DataError: The split is empty, or holds a clip longer than the model takes.
+        DataError: The split is empty.
     """
     if not len(split):
         raise DataError(f"split {split.name!r} has no utterance; nothing to score")
-    longest = float(split.durations_s.max())
-    allowed = model.encoder.max_samples / 16_000
-    if longest > allowed:
-        at = int(split.durations_s.argmax())
-        raise DataError(
-            f"utterance {split[at].id} has {longest:.1f} s; this model takes {allowed:.0f} s at a "
-            "time. Cut it, or use `xlasr transcribe`, which cuts by voice activity"
-        )
-
     through = None if condition is None else open_condition(condition)
 
     def load(index: int) -> Any:
@@ -72,7 +66,21 @@ def transcribe_split(
         # a seed of its own for each clip, the same in every run and for every model
         return through(clip, zlib.crc32(utterance.id.encode())) if through else clip
 
-    return recognise(model, load, split.durations_s.tolist(), options, progress)
+    seconds = split.durations_s
+    fits = seconds <= longest_s(model)
+    rows = np.flatnonzero(fits).tolist()
+    short = recognise(model, lambda i: load(rows[i]), seconds[rows].tolist(), options, progress)
+    found = dict(zip(rows, short, strict=True))
+    for row in np.flatnonzero(~fits).tolist():
+        found[row] = recognise_long(model, load(row), options)
+        if progress:
+            progress(float(seconds[row]))
+    return [found[row] for row in range(len(split))]
+
+
+def longest_s(model: SpeechModel) -> float:
+    """The longest clip that a model takes as one, in seconds."""
+    return model.encoder.max_samples / 16_000
 
 
 def base_transcripts(
@@ -213,7 +221,7 @@ def evaluate_model(
         paired=None if unadapted is None else paired(unadapted, adapted, "cer"),
         loops=sum(r.looped for r in found),
         empty=sum(not r.text for r in found),
-        events=_warnings(unadapted, adapted),
+        events=[*_warnings(unadapted, adapted), *_cut(split, model)],
         speakers=speakers,
         base_japanese=score_japanese(texts, heard, groups) if heard and card.japanese else None,
         card=card,
@@ -241,6 +249,21 @@ def _warnings(base: Score | None, adapted: Score) -> list[dict[str, Any]]:
             "message": f"the adapted model has CER {100 * adapted.cer:.1f} %, its base "
             f"{100 * base.cer:.1f} %",
             "action": "do not use it; look at the learning curves, train longer or lower optim.lr",
+        }
+    ]
+
+
+def _cut(split: Split, model: SpeechModel) -> list[dict[str, Any]]:
+    """Event: clips that the model could not take as one."""
+    n_long = int((split.durations_s > longest_s(model)).sum())
+    if not n_long:
+        return []
+    return [
+        {
+            "guard": "long_clips",
+            "update": -1,
+            "message": f"{n_long} clips are longer than the {longest_s(model):.4g} s that it takes",
+            "action": "they were cut by voice activity, and what was heard was joined",
         }
     ]
 
