@@ -11,6 +11,7 @@ from tests.data.test_prepare import read_notes, said, sound, texts
 from xlasr.data.arrange import MIN_GROUPS
 from xlasr.data.prepare import prepare
 from xlasr.data.splits import side_of
+from xlasr.errors import UsageError
 
 
 def table(folder: Path, rows: Sequence[Mapping[str, str]], name: str = "t.tsv") -> Path:
@@ -136,7 +137,35 @@ def test_one_recording_only_trains_and_says_so(tmp_path: Path) -> None:
     said(tmp_path / "in" / "a.wav", "jediná")
     corpus = prepare(tmp_path / "in", tmp_path / "c", language="cs", progress=False)
     assert corpus.splits == ["train"]
-    assert [w[:21] for w in corpus.card.warnings] == [
-        "split 'dev' is empty:",
-        "split 'test' is empty",
-    ]
+    why = "is empty: there is only 1 group (recording). More recordings are needed"
+    assert corpus.card.warnings == [f"split '{side}' {why}" for side in ("dev", "test")]
+
+
+def test_an_empty_side_says_what_helps(tmp_path: Path) -> None:
+    rows = [row(i, scene="one") for i in range(4)]
+    path = table(tmp_path / "in", rows)
+    corpus = prepare(path, tmp_path / "c", language="cs", group_by="group", progress=False)
+    assert len(corpus.card.warnings) == 2
+    told = "only 1 group (group). Choose a finer --group-by"
+    assert all(told in warning for warning in corpus.card.warnings)
+    path = table(tmp_path / "in", [{**r, "split": "train"} for r in rows])
+    corpus = prepare(path, tmp_path / "d", language="cs", progress=False)
+    assert len(corpus.card.warnings) == 2
+    assert all("the source gives its own sides" in warning for warning in corpus.card.warnings)
+
+
+def test_a_column_that_is_read_as_a_field_goes_by_its_name(tmp_path: Path) -> None:
+    path = table(tmp_path / "in", [row(i, scene=f"s{i % 5}") for i in range(20)])
+    with pytest.raises(UsageError, match="read as speaker or group goes by that name"):
+        prepare(path, tmp_path / "c", language="cs", group_by="scene", progress=False)
+
+
+def test_training_alone_is_no_split(tmp_path: Path) -> None:
+    """Somebody's folder, or a data set of the hub, that has only a part for training."""
+    for i in range(20):
+        said(tmp_path / f"in/train/{i}.wav", f"věta {i}")
+        said(tmp_path / f"both/{'train' if i % 2 else 'test'}/{i}.wav", f"věta {i}")
+    corpus = prepare(tmp_path / "in", tmp_path / "c", language="cs", progress=False)
+    assert corpus.splits == ["train", "dev", "test"]
+    corpus = prepare(tmp_path / "both", tmp_path / "d", language="cs", progress=False)
+    assert {name: len(corpus.split(name)) for name in corpus.splits} == {"train": 10, "test": 10}
