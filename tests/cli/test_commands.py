@@ -40,7 +40,7 @@ prepare mixed new --language xxxx -> unknown language tag 'xxxx' | such as 'cs'
 prepare mixed CS --reader foldr -> unknown reader 'foldr'. Did you mean 'folder'
 prepare mixed CS --group-by speakr -> by 'speakr' | Allowed: speaker
 prepare mixed CS --share half -> --share takes SIDE=SHARE, such as train=8; found 'half'
-prepare mixed CS --share test=1 -> more than 0 for train
+prepare mixed CS --share test=1 -> more than 0 for train | not given stays empty
 prepare mixed CS --column text=bar -> for tables, and this is read as 'folder'
 prepare tables/old.csv CS --encoding u8x -> unknown encoding 'u8x'. Common ones: utf-8
 prepare tables/semicolons.csv CS --delimiter semi -> delimiter 'semi' | semicolon, pipe
