@@ -30,7 +30,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutated_formats import FORMATS, Format, wav
+from benchmarks.mutated_formats import FORMATS, Format
+from benchmarks.whole_files import wav
 
 from xlasr.data.arrange import arrange
 from xlasr.data.audio import DEFAULT_LIMITS

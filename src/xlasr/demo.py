@@ -37,7 +37,7 @@ def run_demo(folder: Path) -> None:
         "On two cores this takes about 16 minutes after the downloads (about 220 MB). Expect a "
         "character error rate of about 20 %, down from about 88 % for the unadapted base; the "
         "full recipe trains 2.5 times as long, and more text of the language helps further "
-        "(docs/RESULTS.md).\n",
+        "(docs/RESULTS.md). Ctrl-C stops it; the same command goes on from there.\n",
         highlight=False,
     )
     corpus_folder, run_folder = folder / "corpus", folder / "run"

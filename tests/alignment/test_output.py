@@ -164,7 +164,7 @@ def test_the_command_cuts_and_says_what_it_left_out(
     assert done.exit_code == 0, done.output
     corpus = Corpus.open(tmp_path / "c")
     assert sum(len(corpus.split(name)) for name in corpus.splits) == 60
-    for wrong in ([], ["--format", "csv", "--out", "x"]):
+    for wrong in ([], ["--format", "csv", "--out", "x"], ["--words", "--out", "x"]):
         assert isinstance(CliRunner().invoke(app, [*call, *wrong]).exception, UsageError)
     wrong_format = CliRunner().invoke(app, [*call, "--format", "doc"]).exception
     assert isinstance(wrong_format, UnknownName)

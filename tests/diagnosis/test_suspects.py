@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests import tiny
 from tests.alignment.spoken import fake_model, say
-from tests.diagnosis.patients import SMALL, Splits, written
+from tests.diagnosis.patients import SMALL, Splits, resound, voice, written
 
 from xlasr.data.audio import write_wav
 from xlasr.data.card import Card
@@ -60,11 +60,11 @@ def test_swapped_transcripts_are_found(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(run_on_disk, "load_model", lambda folder: fake_model())
     (tmp_path / "run/model").mkdir(parents=True)
     done: list[float] = []
-    ranked, note = rank(corpus, tmp_path / "run", ["train"], done.append)
+    ranked, note, unread = rank(corpus, tmp_path / "run", ["train"], done.append)
     assert {entry.id for entry in ranked[:3]} == {"u10", "u60", "u110"}
     assert ranked[0].heard != ranked[0].text and ranked[-1].heard == ranked[-1].text
     assert sum(done) == pytest.approx(sum(u.duration_s for u in utterances), abs=0.01)
-    assert note == ""
+    assert (note, unread) == ("", [])
 
 
 def test_the_ranking_with_a_run_on_disk(tmp_path: Path, splits: Splits) -> None:
@@ -81,6 +81,35 @@ def test_the_ranking_with_a_run_on_disk(tmp_path: Path, splits: Splits) -> None:
     assert one.suspects is not None and {entry.split for entry in one.suspects} == {"dev"}
     assert one.suspects_note == ""  # dev was not learnt
     assert json.loads(json.dumps(one.to_dict(), allow_nan=False))["suspects"][0]["split"] == "dev"
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_a_missing_clip_is_a_finding_and_the_others_are_ranked(
+    tmp_path: Path, splits: Splits, audio: bool
+) -> None:
+    for name in ("dev-3", "dev-5"):  # files of their own: the others are shared by tests
+        resound(splits, name, voice(2.0, seed=7), tmp_path)
+    corpus = written(tmp_path / "corpus", splits)
+    (tmp_path / "dev-3-again.wav").unlink()
+    (tmp_path / "dev-5-again.wav").write_bytes(b"no sound")
+    done = check(
+        corpus.path, run=run_of(tmp_path), suspect_splits=["dev"], audio=audio, thresholds=SMALL
+    )
+    assert done.suspects is not None
+    assert sorted(entry.id for entry in done.suspects) == [f"dev-{i}" for i in (0, 1, 2, 4, 6, 7)]
+    (finding,) = (f for f in done.findings if f.name == "unreadable audio")
+    assert [(r.split, r.id) for r in finding.records] == [("dev", "dev-3"), ("dev", "dev-5")]
+    assert "2 clips of 76" in finding.message and "dev-3-again.wav" in finding.message
+    assert done.findings[0].severity == finding.severity == "blocking"
+    assert finding.fixable is audio  # without the pass, a repair does not know of them
+
+
+def test_a_clip_shorter_than_a_frame_is_the_most_suspicious(tmp_path: Path, splits: Splits) -> None:
+    splits["dev"][2] = replace(splits["dev"][2], duration_s=0.001)
+    corpus = written(tmp_path / "corpus", splits)
+    done = check(corpus.path, run=run_of(tmp_path), suspect_splits=["dev"], audio=False)
+    assert done.suspects is not None and len(done.suspects) == 8
+    assert (done.suspects[0].id, done.suspects[0].score) == ("dev-2", -np.inf)
 
 
 def test_what_cannot_be_ranked(tmp_path: Path, splits: Splits) -> None:

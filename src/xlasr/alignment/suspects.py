@@ -15,6 +15,7 @@ from xlasr.alignment.text import make_unit
 from xlasr.alignment.viterbi import Lattice
 from xlasr.data.corpus import Utterance
 from xlasr.decoding.ctc import greedy
+from xlasr.errors import DataError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
 
@@ -30,7 +31,7 @@ class Suspect:
         score: Log-probability of the best alignment of the transcript, minus that of the best
             path of all, over the number of symbols (of the transcript, or of what was heard where
             that is more). At most 0; low is suspicious. Minus infinity where the transcript has
-            more symbols than the sound has frames.
+            more symbols than the sound has frames, or the sound is too short for one.
         forced: Mean log-probability per frame of the transcript's alignment.
     """
 
@@ -64,9 +65,14 @@ def suspects(
     ctc = aligner(model)
     ranked = []
     for utterance in utterances:
-        heard = posteriors(ctc, [utterance.load()]).log_probs
-        unit = make_unit(ctc, utterance.text)
-        ranked.append(_judge(utterance, heard, unit.symbols, ctc))
+        samples = utterance.load()
+        try:
+            heard = posteriors(ctc, [samples]).log_probs
+        except DataError:  # too short for one frame: no text fits
+            ranked.append(Suspect(utterance.id, utterance.text, "", -np.inf, -np.inf))
+        else:
+            unit = make_unit(ctc, utterance.text)
+            ranked.append(_judge(utterance, heard, unit.symbols, ctc))
         if progress:
             progress(utterance.duration_s)
     return sorted(ranked, key=lambda suspect: suspect.score)

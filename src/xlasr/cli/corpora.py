@@ -15,11 +15,13 @@ from xlasr.errors import UsageError
 
 def prepare(
     source: Annotated[
-        str, typer.Argument(help="folder, CSV/TSV, transcript, or a source such as fillets-cs")
+        str, typer.Argument(help="folder, table, transcript, archive, or a name such as fillets-cs")
     ],
     corpus: Annotated[Path | None, typer.Argument(help="folder to make")] = None,
     language: Annotated[str | None, typer.Option(help="BCP-47 tag, such as cs")] = None,
-    reader: Annotated[str | None, typer.Option(help="layout; default: guessed")] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="layout (docs/layouts.md); default: guessed")
+    ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="field=column, such as text=sentence")
     ] = None,
@@ -30,14 +32,19 @@ def prepare(
     tier_index: Annotated[int | None, typer.Option(min=0, help="number of a tier, from 0")] = None,
     participant: Annotated[str | None, typer.Option(help="whose tiers to read (ELAN)")] = None,
     channel: Annotated[list[str] | None, typer.Option(help="tier-or-speaker=channel")] = None,
-    media: Annotated[Path | None, typer.Option(help="folder of transcripts' recordings")] = None,
+    media: Annotated[
+        Path | None, typer.Option(help="where the recordings are, if not beside transcripts")
+    ] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="speaker, folder, recording or a column: never split")
+        str | None,
+        typer.Option(help="speaker, folder, recording, group or a column: what is never split"),
     ] = None,
     fold: Annotated[str | None, typer.Option(help="K/N: test on other groups, as 2/4")] = None,
     share: Annotated[
         list[str] | None,
-        typer.Option(help="side=share, such as test=0.5 (repeat it); default 66, 11 and 23 %"),
+        typer.Option(
+            help="side=share, for each side that is wanted; default: train=66, dev=11, test=23"
+        ),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="for the card")] = None,
     copy_audio: Annotated[bool, typer.Option(help="16 kHz copies, or references")] = True,
@@ -91,7 +98,7 @@ def align(
         float, typer.Option(min=1.2, help="no utterance is longer, for --unit text")
     ] = 15.0,
     encoding: Annotated[str, typer.Option(help="of the transcript")] = "utf-8",
-    words: Annotated[bool, typer.Option("--words", help="word times too")] = False,
+    words: Annotated[bool, typer.Option("--words", help="word times too, for --format")] = False,
     max_hours: MaxHours = 4.0,
     licence: Annotated[str, typer.Option(help="for the card")] = "unknown",
     overwrite: Annotated[bool, typer.Option(help="replace a corpus that is there")] = False,
@@ -106,6 +113,8 @@ def align(
 
     if (out is None) == (format is None):
         raise UsageError("give either --out FOLDER (a corpus) or --format FORMAT (a file)")
+    if words and out is not None:
+        raise UsageError("a corpus has no times of words; --words is for --format FORMAT")
     if format is not None:
         FORMATS[format]  # an unknown name is an error before anything is aligned
     if out is not None:

@@ -101,13 +101,16 @@ def arrange(
     warnings += overlaps(
         [records[i] for i in keep], [groups[i] for i in keep], [sides[i] for i in keep]
     )
+    if any(r.split for r in records):
+        why = "the source gives its own sides and nothing, or nothing new, for this one"
+    else:
+        n_groups = len(set(groups))
+        why = f"there {'are' if n_groups > 1 else 'is'} only {n_groups} group"
+        why += f"{'s' * (n_groups > 1)} ({group_rule}). "
+        finest = group_by is None and (block_s or group_rule == "recording")
+        why += "More recordings are needed" if finest else "Choose a finer --group-by"
     filled = {sides[i] for i in keep}
-    warnings += [
-        f"split {side!r} is empty: there are only {len(set(groups))} groups ({group_rule})."
-        " Choose a finer --group-by"
-        for side in wanted
-        if side not in filled
-    ]
+    warnings += [f"split {side!r} is empty: {why}" for side in wanted if side not in filled]
     return Arrangement(keep, groups, sides, group_rule, split_rule, dropped, warnings)
 
 
@@ -153,7 +156,8 @@ def choose_groups(
     if not any(keys):
         columns = sorted({key for record in records for key in record.custom})
         raise UsageError(
-            f"cannot group by {group_by!r}: no record has it. Allowed: {', '.join(named)}"
+            f"cannot group by {group_by!r}: no record has it (a column that is read as speaker or"
+            f" group goes by that name). Allowed: {', '.join(named)}"
             + (f", or a column: {', '.join(columns)}." if columns else ".")
         )
     filled = [str(key) if key else recordings[i] for i, key in enumerate(keys)]

@@ -42,7 +42,8 @@ def check_ratios(ratios: Mapping[str, float] | None) -> dict[str, float]:
     if unknown or bad or values["train"] <= 0.0:
         raise UsageError(
             f"split ratios {dict(ratios)!r} do not work: give non-negative shares for"
-            f" {', '.join(SPLITS)}, more than 0 for train, e.g. train=8 dev=1 test=1."
+            f" {', '.join(SPLITS)}, more than 0 for train, e.g. train=8 dev=1 test=1 (--share,"
+            " once for each; a side that is not given stays empty)."
         )
     return {side: value / total for side, value in values.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +44,28 @@ def silent_rows(material: Material) -> NDArray[np.bool_]:
 
 def unreadable(material: Material) -> Iterator[Finding]:
     """Audio that is gone or damaged: training stops at it."""
-    errors = sounds_of(material).errors
-    if errors:
-        yield Finding(
-            "blocking",
-            "unreadable audio",
-            f"{count(len(errors), 'clip')} of {material.n_utterances:,} cannot be read; training "
-            f"would stop at the first. {errors[0].detail}",
-            errors,
-            "bring the files back, or leave these clips out",
-            fixable=True,
-        )
+    if errors := sounds_of(material).errors:
+        yield unread(errors, material, fixable=True)
+
+
+def unread(errors: Sequence[Record], material: Material, *, fixable: bool) -> Finding:
+    """The finding for clips that could not be read.
+
+    Args:
+        errors: At least one, with what went wrong.
+        material: What is examined.
+        fixable: The pass over the audio met them too, so ``--fix`` knows of them.
+    """
+    return Finding(
+        "blocking",
+        "unreadable audio",
+        f"{count(len(errors), 'clip')} of {material.n_utterances:,} cannot be read; training "
+        f"would stop at the first. {errors[0].detail}",
+        errors,
+        "bring the files back, or leave these clips out"
+        + ("" if fixable else " (--fix does it where the audio is listened to)"),
+        fixable=fixable,
+    )
 
 
 def silence(material: Material) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from xlasr.data.corpus import Corpus
 from xlasr.data.show import Display
-from xlasr.diagnosis import audio, base, language, length, splits, text, writing
+from xlasr.diagnosis import audio as audio_checks
+from xlasr.diagnosis import base, language, length, splits, text, writing
 from xlasr.diagnosis.findings import SEVERITIES, Diagnosis, Finding, count
 from xlasr.diagnosis.language import CheckSkipped
 from xlasr.diagnosis.material import Check, Material
@@ -19,7 +20,7 @@ from xlasr.errors import UsageError
 if TYPE_CHECKING:
     from xlasr.config import Recipe
 
-FAMILIES = (splits, base, text, writing, language, length, audio)
+FAMILIES = (splits, base, text, writing, language, length, audio_checks)
 """Files of checks, in the order of the page."""
 CHECKS: tuple[Check, ...] = tuple(check for family in FAMILIES for check in family.CHECKS)
 _MISSING = {"sound": "the audio was not looked at (--no-audio)", "base": "no --base was named"}
@@ -94,9 +95,12 @@ def check(
         sides = list(suspect_splits or opened.splits)
         seconds = sum(float(opened.split(side).durations_s.sum()) for side in sides)
         with display.bar("aligning (seconds)", round(seconds)) as advance:
-            diagnosis.suspects, diagnosis.suspects_note = rank(
+            diagnosis.suspects, diagnosis.suspects_note, unread = rank(
                 opened, Path(run), sides, lambda done: advance(round(done))
             )
+        listed = material.sounds.errors if material.sounds else []
+        if new := [record for record in unread if record not in listed]:
+            findings.insert(0, audio_checks.unread(new, material, fixable=False))
     return diagnosis
 
 

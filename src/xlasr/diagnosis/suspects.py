@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xlasr.data.corpus import Corpus
-from xlasr.errors import RunError
+from xlasr.diagnosis.findings import Record
+from xlasr.errors import AudioError, RunError
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def rank(
     run: Path,
     splits: Sequence[str],
     progress: Callable[[float], None] | None = None,
-) -> tuple[list[Ranked], str]:
+) -> tuple[list[Ranked], str, list[Record]]:
     """Rank utterances by how badly text and sound agree, the worst first.
 
     Args:
@@ -52,13 +53,13 @@ def rank(
         progress: Called with the seconds of each utterance.
 
     Returns:
-        The ranking over all sides, and what a reader should know about it.
+        The ranking over all sides, what a reader should know about it, and the clips that could
+        not be read, with the reason.
 
     Raises:
         RunError: The run is not finished.
         UsageError: It is no CTC run.
         UnknownName: No such side.
-        AudioError: An utterance's audio is gone or damaged.
     """
     from xlasr.alignment.suspects import suspects
     from xlasr.models.run import load_model
@@ -66,13 +67,18 @@ def rank(
     if not (run / "model").exists():
         raise RunError(f"{run} is no finished run; finish it with `xlasr adapt --resume {run}`")
     model = load_model((run / "model").resolve())
-    found = [
-        Ranked(name, s.id, s.score, s.text, s.heard)
-        for name in splits
-        for s in suspects(model, corpus.split(name), progress=progress)
-    ]
+    found, unread = [], []
+    for side, utterance in ((name, u) for name in splits for u in corpus.split(name)):
+        try:
+            (s,) = suspects(model, [utterance], progress=progress)
+        except AudioError as error:
+            unread.append(Record(side, utterance.id, str(error)))
+            if progress:
+                progress(utterance.duration_s)
+            continue
+        found.append(Ranked(side, s.id, s.score, s.text, s.heard))
     note = _knows(corpus, run) if "train" in splits else ""
-    return sorted(found, key=lambda entry: entry.score), note
+    return sorted(found, key=lambda entry: entry.score), note, unread
 
 
 def _knows(corpus: Corpus, run: Path) -> str:

@@ -62,6 +62,14 @@ def test_parquet_with_bytes(tmp_path: Path) -> None:
     assert len({r.id for r in result.records}) == 9
 
 
+def test_parts_for_training_alone_leave_the_choice_of_dev_and_test(tmp_path: Path) -> None:
+    for shard in range(2):
+        parquet(tmp_path / f"hub/data/train-0000{shard}-of-00002.parquet", rows(tmp_path, 2))
+    result = read("huggingface", tmp_path / "hub", scratch=tmp_path / "scratch")
+    assert [r.split for r in result.records] == [None] * 4
+    assert "train-00000-of-00002.parquet: split ours" in result.said
+
+
 def test_paths_and_given_columns(tmp_path: Path) -> None:
     made = [{**r, "norm": r["sentence"].upper()} for r in rows(tmp_path / "s", 2, held=False)]
     path = parquet(tmp_path / "a.parquet", made)

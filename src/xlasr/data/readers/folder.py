@@ -2,7 +2,7 @@
 
 Subfolders are read too, but not hidden ones, nor corpora that xlasr made. The id is the path
 without its suffix; the parent folder is kept as ``custom["folder"]``. Where every recording lies
-below a folder ``train``, ``dev`` or ``test``, these are the splits.
+below a folder ``train``, ``dev`` or ``test``, and not all below one, these are the splits.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read(folder: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator
             f" {' '.join(sorted(AUDIO_SUFFIXES))}."
         )
     tops = [split_name(path.relative_to(folder).parts[0]) for path in sounds]
-    has_splits = all(top is not None for top in tops)
+    has_splits = None not in tops and len(set(tops)) > 1
     stems: dict[Path, Path] = {}
     for path, top in zip(sounds, tops, strict=True):
         stem = path.with_suffix("")

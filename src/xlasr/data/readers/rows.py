@@ -268,9 +268,12 @@ def side_in(name: str) -> str | None:
 
 
 def sides_of(names: Sequence[str]) -> list[str | None]:
-    """Return the side of each part; all None unless each has one and training is among them."""
+    """Return the side of each part; all None unless each has one, training and another among them.
+
+    Parts for training alone, as many data sets of the hub are, leave the choice of dev and test.
+    """
     sides = [side_in(name) for name in names]
-    return sides if None not in sides and "train" in sides else [None] * len(names)
+    return sides if None not in sides and {"train"} < set(sides) else [None] * len(names)
 
 
 def make_record(

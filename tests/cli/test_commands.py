@@ -8,33 +8,26 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import typer
-from safetensors.torch import load_file
+from tests.cli.home import Command, Result, assert_told, said
 from tests.training import small
 
 from xlasr import api, cli, runs
 from xlasr.cli.options import decode_settings
-from xlasr.config import DecodeSettings, dump_recipe, load_recipe
-from xlasr.data.annotations import FORMATS, TimedText
-from xlasr.data.audio import decode, write_wav
-from xlasr.errors import AudioError
+from xlasr.config import DecodeSettings, load_recipe
+from xlasr.data.audio import write_wav
 from xlasr.training.engine import Trainer
 
-CS = "new --language cs"
-NEW = "--out new --base whisper --recipe ctc.yaml --threads 1"
-
-# Command -> what must be told; CS and NEW are the options above.
+# Command -> what must be told; CS and NEW are options of conftest.py.
 WRONG_CALLS = """
 --debg -> No such option: --debg
 evaluat ctc-run -> No such command 'evaluat' | Did you mean 'evaluate'
@@ -47,7 +40,7 @@ prepare mixed new --language xxxx -> unknown language tag 'xxxx' | such as 'cs'
 prepare mixed CS --reader foldr -> unknown reader 'foldr'. Did you mean 'folder'
 prepare mixed CS --group-by speakr -> by 'speakr' | Allowed: speaker
 prepare mixed CS --share half -> --share takes SIDE=SHARE, such as train=8; found 'half'
-prepare mixed CS --share test=1 -> more than 0 for train
+prepare mixed CS --share test=1 -> more than 0 for train | not given stays empty
 prepare mixed CS --column text=bar -> for tables, and this is read as 'folder'
 prepare tables/old.csv CS --encoding u8x -> unknown encoding 'u8x'. Common ones: utf-8
 prepare tables/semicolons.csv CS --delimiter semi -> delimiter 'semi' | semicolon, pipe
@@ -122,126 +115,6 @@ export unfinished --out new -> unfinished is not finished
 export-corpus mixed --out new -> /mixed: not a corpus
 """
 
-Result = subprocess.CompletedProcess[str]
-Command = Callable[[str], Result]
-
-
-def said(folder: Path, name: str, text: str | None = "abc") -> None:
-    """A recording, and its transcript unless there is none."""
-    folder.mkdir(exist_ok=True)
-    write_wav(folder / f"{name}.wav", small.tones("abc", seed=sum(map(ord, name))))
-    if text is not None:
-        (folder / f"{name}.txt").write_text(text, encoding="cp1250")
-
-
-def write_sources(home: Path) -> None:
-    """Recordings and transcripts as people have them."""
-    for name in "abc":
-        said(home / "tables", name, None)
-    for name, text in {
-        "missing": "audio,text\na.wav,abc\ngone.wav,fed\n",
-        "twice": "id,audio,text\nx,a.wav,abc\nx,b.wav,fed\n",
-        "old": "audio,text\na.wav,abc\nb.wav,žluť\n",
-        "semicolons": "audio;text\na.wav;abc\n",
-        "hashes": "audio#text\na.wav#abc\n",
-        "foreign": "foo,bar\na.wav,abc\n",
-        "quote": 'audio,text\na.wav,"abc"d"\nb.wav,fed\n',
-    }.items():
-        (home / f"tables/{name}.csv").write_text(text, encoding="cp1250")
-    for name, text in {"good": "abc", "better": "fed", "old": "žluť"}.items():
-        said(home / "mixed", name, text)
-    for folder in (home / "mixed", home / "broken"):
-        said(folder, "untold", None)
-        (folder / "unheard.txt").write_text("bad")
-        (folder / "page.txt").write_text("bad")
-        (folder / "page.wav").write_text("<html>")
-    (home / "empty").mkdir()
-
-
-def write_corpora(home: Path) -> None:
-    """Whole corpora, and some that nobody can train on."""
-    small.write_speech(home / "tones", test=["dab", "cad"])
-    small.write_speech(home / "other", train=["abc", "cab"], dev=["bac"])
-    small.write_speech(home / "undeveloped", dev=[])
-    small.write_speech(home / "lost")
-    shutil.rmtree(home / "lost-audio")
-    (home / "hasty-audio").mkdir()
-    hasty = [small.utterance(home / "hasty-audio", n, "abc " * 99, small.tones("a")) for n in "ab"]
-    small.write_speech(home / "hasty", train=hasty)
-    shutil.copytree(home / "tones", home / "edited")
-    with (home / "edited/train.jsonl").open("a") as file:
-        file.write("{}\n")
-
-
-def write_runs(home: Path) -> None:
-    """Bases, recipes and finished runs, an unfinished one, and damaged ones."""
-    small.write_whisper(home / "whisper")
-    small.write_wav2vec2(home / "wav2vec2")
-    small.write_wav2vec2(home / "pickled")
-    weights = load_file(home / "pickled/model.safetensors")
-    torch.save(weights, home / "pickled/pytorch_model.bin")
-    (home / "pickled/model.safetensors").unlink()
-    for family in ("ctc", "seq2seq"):
-        stage = small.stage(family, stop={"updates": 2}, evaluate={"every": 2})
-        plan, base = small.recipe(family, stage), str(home / "whisper")
-        (home / f"{family}.yaml").write_text(dump_recipe(plan), encoding="utf-8")
-        api.adapt(home / "tones", base=base, recipe=plan, out=home / f"{family}-run", threads=1)
-    (home / "bad.yaml").write_text(
-        "{name: bad, family: ctc, stages: [{name: adapt, objectives: [{kind: cross_entropy}],"
-        " optimm: {lr: 0.001}, batch_s: -1, stop: {updates: 2}}]}"
-    )
-    facts = (home / "ctc-run/run.json").read_text()
-    for name, file, text in (
-        ("garbled", "run.json", '{"seed": '),
-        ("blank", "run.json", "{}"),
-        ("orphan", "run.json", facts.replace(str(home / "whisper"), "/gone/base")),
-        ("illegible", "recipe.yaml", "name: [small"),
-        ("unfinished", "model", None),
-    ):
-        path = shutil.copytree(home / "ctc-run", home / name, symlinks=True) / file
-        path.unlink() if text is None else path.write_text(text)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Everything the commands need, good and bad; tests leave it as it is."""
-    home = tmp_path_factory.mktemp("home")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLASR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for write in (write_sources, write_corpora, write_runs):
-            write(home)
-        yield home
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def xlasr(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """Run a command line in ``home``; white space and the lines of tables become one space."""
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("COLUMNS", "2000")
-
-    def run(line: str) -> Result:
-        words = shlex.split(line.replace("CS", CS).replace("NEW", NEW))
-        monkeypatch.setattr(sys, "argv", ["xlasr", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = (re.sub(r"[\s─-╿]+", " ", text) for text in capsys.readouterr())
-        assert ("Traceback" in err) == ("--debug" in words)
-        assert isinstance(end.value.code, int)
-        return Result(line, end.value.code, out, err)
-
-    return run
-
-
-def assert_told(result: Result, code: int, *told: str) -> None:
-    assert result.returncode == code, result
-    for words in told:
-        assert words in result.stderr, result.stderr
-
 
 def cases(text: str, code: int) -> Iterator[Any]:
     for line in text.strip().splitlines():
@@ -303,85 +176,6 @@ def test_one_bad_recording_does_not_stop_the_others(xlasr: Command, tmp_path: Pa
     result = xlasr(f"transcribe ctc-run {files} --format json --out {tmp_path}")
     assert_told(result, 1, "no.wav: no such file", "1 of 2 recordings were not transcribed")
     assert "segments" in json.loads((tmp_path / "tones-dev-0.json").read_text("utf-8"))
-
-
-@pytest.mark.parametrize("format", list(FORMATS))
-def test_transcripts_in_every_format(
-    xlasr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
-) -> None:
-    # nobody takes tones for speech: what is heard is given, and how it is written is looked at
-    heard = TimedText(0.1, 0.3, "áb & <c>", confidence=0.25)
-    monkeypatch.setattr("xlasr.api.opened.transcribe_file", lambda *_, **__: iter([heard]))
-    files = ["tones-audio/tones-dev-0.wav", "tones-audio/tones-dev-2.wav"]
-    result = xlasr(f"transcribe ctc-run {' '.join(files)} --format {format} --out {tmp_path}")
-    assert result.returncode == 0, result
-    told = f"{format} has no place for: confidence (2 utterances)"
-    assert (told in result.stderr) == (format in ("srt", "vtt"))
-    written = sorted(tmp_path.iterdir())
-    assert [p.stem for p in written] == ["tones-dev-0", "tones-dev-2"]
-    text = written[0].read_text("utf-8")
-    assert "áb " in text
-    confident = {"eaf": ">0.250<", "textgrid": '"0.250"', "csv": ",0.2500", "txt": "áb"}
-    assert confident.get(format, "0.25" if format not in ("srt", "vtt") else "-->") in text
-    if format == "textgrid":
-        length_s = len(decode(Path(files[0]))) / 16_000
-        assert f"xmax = {length_s:.3f}" in text
-    if format == "labelstudio":
-        assert "predictions" in text
-    if format in ("csv", "nemo", "labelstudio", "txt"):
-        together = xlasr(f"transcribe ctc-run {' '.join(files)} --format {format}").stdout
-        assert together.count("áb") == 2
-        assert together.count("start_s") == (format == "csv")  # one table
-
-
-def test_what_was_heard_before_a_recording_fails_is_written(
-    xlasr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(model: Any, path: Path, *_: Any, **__: Any) -> Iterator[TimedText]:
-        if path.stem == "tones-dev-0":
-            yield TimedText(0.1, 0.3, "áb")
-            yield TimedText(1.1, 1.3, "cd")
-        raise AudioError(f"{path}: damaged")
-
-    monkeypatch.setattr("xlasr.api.opened.transcribe_file", failing)
-    files = "tones-audio/tones-dev-0.wav tones-audio/tones-dev-2.wav"
-    for format in ("txt", "textgrid"):
-        result = xlasr(f"transcribe ctc-run {files} --format {format} --out {tmp_path}")
-        assert_told(
-            result,
-            1,
-            "error: tones-audio/tones-dev-0.wav: damaged",
-            "1 of 2 recordings were not transcribed: tones-audio/tones-dev-2.wav",
-            "only in part, and what there is was written: tones-audio/tones-dev-0.wav (until 1.3",
-        )
-    assert [p.name for p in sorted(tmp_path.iterdir())] == [
-        "tones-dev-0.TextGrid",
-        "tones-dev-0.txt",
-    ]
-    assert (tmp_path / "tones-dev-0.txt").read_text("utf-8") == "áb\ncd\n"
-
-
-def test_an_aligner_gives_the_words_of_another_family_their_times(
-    xlasr: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What Whisper would write is given; its words are found by a real CTC run."""
-    samples = small.tones("abc fed")
-
-    def told(model: Any, path: Path, *_: Any, words: Any, **__: Any) -> Iterator[TimedText]:
-        assert model.family == "seq2seq"
-        yield TimedText(0, len(samples) / 16_000, "Abc fed! 7", words(samples, "Abc fed! 7"))
-
-    monkeypatch.setattr("xlasr.api.opened.transcribe_file", told)
-    call = "transcribe seq2seq-run tones-audio/tones-dev-0.wav --format json --words"
-    result = xlasr(f"{call} --aligner ctc-run")
-    assert result.returncode == 0, result
-    assert "tones-dev-0.wav: 1 of 3 words have no times" in result.stderr
-    words = json.loads(result.stdout)["segments"][0]["words"]
-    assert [w["word"] for w in words] == ["Abc", "fed!"]
-    assert 0 <= words[0]["start"] < words[0]["end"] <= words[1]["start"] < words[1]["end"]
-    assert all(0 < w["confidence"] <= 1 for w in words)
-    plain = xlasr(f"{call.replace('json', 'txt')} --aligner ctc-run")
-    assert "txt has no place for: words (1 utterances)" in plain.stderr
 
 
 def test_longer_recordings_than_allowed(xlasr: Command, tmp_path: Path) -> None:
