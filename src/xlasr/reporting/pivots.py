@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,9 +21,12 @@ def show_pivots(console: Console, ranking: PivotRanking) -> None:
     shown = [
         m for m in ranking.measures if any(_value(c, m) is not None for c in ranking.candidates)
     ]
-    table = Table(title=f"pivots for {ranking.name} ({ranking.target})", title_justify="left")
+    title = f"pivots for {ranking.name} ({ranking.target})"
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     table.add_column("")
-    table.add_column("pivot")
+    table.add_column("pivot", overflow="fold")
     table.add_column("score", justify="right")
     for measure in shown:
         table.add_column(measure.title, justify="right")
@@ -34,7 +38,7 @@ def show_pivots(console: Console, ranking: PivotRanking) -> None:
     console.print(table, highlight=False)
     _say(
         console,
-        "value (rank). score: the mean over kinds of evidence of (rank - 1/2) / candidates; 0 is "
+        "value, (rank). score: the mean over kinds of evidence of (rank - 1/2) / candidates; 0 is "
         "first everywhere, 1 last. Equal ones share a rank",
     )
     for measure in shown:
@@ -59,8 +63,7 @@ def _cell(candidate: Candidate, measure: Measure) -> str:
     found = candidate.evidence[measure.key]
     if found.value is None or found.rank is None:
         return "–"
-    digits = 0 if measure.kind == "family" else 1 if found.value >= 10 else 3
-    return f"{number(found.value, digits)} ({found.rank:g})"
+    return f"{number(found.value, measure.digits)}\n({found.rank:g})"
 
 
 def _source(ranking: PivotRanking, measure: Measure) -> str:
@@ -79,7 +82,7 @@ def _source(ranking: PivotRanking, measure: Measure) -> str:
         told = next(iter(sources)) if len(sources) == 1 else "; ".join(sources)
     floors = [evidence.floor for evidence in having if evidence.floor is not None]
     if floors:
-        low, high = number(min(floors), 3), number(max(floors), 3)
+        low, high = (number(end, measure.digits) for end in (min(floors), max(floors)))
         told += f"; noise floor {low}" + (f" to {high}" if high != low else "")
     return told
 

@@ -84,7 +84,7 @@ def pivots(
     if audio and languages[wanted].train:
         _hear([v for v in languages.values() if v.train], run, minutes, progress)
         notes.append(_CONFOUNDED)
-    compared = _Comparison(languages[wanted], [languages[tag] for tag in chosen])
+    compared = _Comparison(languages[wanted], [languages[tag] for tag in chosen], minutes)
     if len(chosen) == 1:
         notes.append("one candidate alone: there is nothing to rank it against")
     rows = [
@@ -132,8 +132,8 @@ class _Language:
         return (utterance.text for split in self.train for utterance in split)
 
     def clips(self, minutes: float) -> list[Utterance]:
-        """About so many minutes, evenly taken from all of it."""
-        step = max(1, math.floor(self.minutes / minutes))
+        """About so many minutes, or fewer, evenly taken from all of it."""
+        step = max(1, math.ceil(self.minutes / minutes))
         return [split[i] for split in self.train for i in range(0, len(split), step)]
 
     @property
@@ -162,9 +162,10 @@ def _hear(
 class _Comparison:
     """The target beside its candidates."""
 
-    def __init__(self, target: _Language, candidates: Sequence[_Language]) -> None:
+    def __init__(self, target: _Language, candidates: Sequence[_Language], minutes: float) -> None:
         self.target = target
         self.candidates = candidates
+        self.minutes = minutes
         self.notes: list[str] = []
         self.phones: dict[str, Counter[str]] = {}
         self.phone_source = ""
@@ -238,7 +239,7 @@ class _Comparison:
                 found[key] = Evidence(None, told)
                 continue
             value = apart(self.target.sound, one.sound)
-            source = f"{len(self.target.sound.clips)} and {len(one.sound.clips)} clips"
+            source = f"about {self.minutes:g} minutes of each training side"
             if key == "rhythm":
                 source += f", from one {one.sound.rhythm[:-1]} to the next"
             if math.isnan(value):

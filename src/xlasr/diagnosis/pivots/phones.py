@@ -43,7 +43,8 @@ _MARKS: dict[str, dict[str, float]] = {
     "\u033b": {"distr": 1},
     ".": {"ant": -1, "distr": -1},  # espeak-ng's retroflexes
 }
-_SAME = str.maketrans({"g": "ɡ", "ε": "ɛ", "ʦ": "ts", "ʣ": "dz", "ʧ": "tʃ", "ʤ": "dʒ"})
+_TIE = "\u0361"
+_SAME = str.maketrans({_TIE: "", "g": "ɡ", "ε": "ɛ", "ʦ": "ts", "ʣ": "dz", "ʧ": "tʃ", "ʤ": "dʒ"})
 
 
 @functools.cache
@@ -53,7 +54,7 @@ def _table() -> tuple[dict[str, Features], dict[str, int]]:
         header, *rows = csv.reader(file)
     columns = {feature: i for i, feature in enumerate(header[1:])}
     segments = {
-        row[0].replace("\u0361", ""): np.array([_STEPS[step] for step in row[1:]]) for row in rows
+        row[0].replace(_TIE, ""): np.array([_STEPS[step] for step in row[1:]]) for row in rows
     }
     return segments, columns
 

@@ -1,11 +1,12 @@
 """One rank from many measures, with every measure beside it.
 
-Each measure ranks the candidates that have it (equal values share the mean of their ranks), and a
-rank r of n becomes (r - 1/2) / n, so that a measure which only two candidates have counts as much
-as one that all have. A candidate's score is the mean over its *kinds* of evidence of the mean over
-the measures of that kind: three measures of prosody weigh as much as one family tree. 0 would be
-first everywhere, 1 last everywhere; what is missing is left out and named. No weight was fitted to
-anything, and none should be read into the order: it is a place to begin.
+Each measure ranks the candidates that have it, by its value as it is shown (0.999 and 1.000 of the
+letters are both 1.00; equal values share the mean of their ranks). A rank r of n becomes
+(r - 1/2) / n, so that a measure which only two candidates have counts as much as one that all have.
+A candidate's score is the mean over its *kinds* of evidence of the mean over the measures of that
+kind: three measures of prosody weigh as much as one family tree. 0 would be first everywhere, 1
+last everywhere; what is missing is left out and named. No weight was fitted to anything, and
+nothing beyond the columns should be read into the order: it is a place to begin.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 _EQUAL = 9
-"""Decimals up to which two values are equal; beyond is rounding."""
+"""Decimals up to which two scores are equal; beyond is rounding."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Measure:
         title: Short name.
         what: What the number is.
         more: Whether a larger number is closer.
+        digits: Decimals that are shown, and that are told apart: what looks equal is equal.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Measure:
     title: str
     what: str
     more: bool
+    digits: int
 
 
 MEASURES = (
@@ -45,6 +48,7 @@ MEASURES = (
         "phones shared",
         "what the frequencies of the phones have in common, 0 to 1",
         True,
+        2,
     ),
     Measure(
         "phone_distance",
@@ -52,32 +56,45 @@ MEASURES = (
         "phone distance",
         "features by which a phone of the target differs from the nearest one of the pivot, 0 to 1",
         False,
+        3,
     ),
-    Measure("ancestors", "family", "family", "groups of the family tree that both belong to", True),
+    Measure(
+        "ancestors", "family", "family", "groups of the family tree that both belong to", True, 0
+    ),
     Measure(
         "letters",
         "letters",
         "letters",
         "share of the target's letters that the pivot's text has, 0 to 1",
         True,
+        2,
     ),
     Measure(
-        "spectra", "acoustics", "spectra", "Fréchet distance of the log-mels of speech, dB", False
+        "spectra",
+        "acoustics",
+        "spectra",
+        "Fréchet distance of the log-mels of speech, in dB",
+        False,
+        0,
     ),
     Measure(
         "rhythm",
         "prosody",
         "rhythm",
-        "distance of the logarithms of durations: 0.1 is a tenth",
+        "distance of the logarithms of durations, 0.10 is a tenth",
         False,
+        2,
     ),
-    Measure("pitch_range", "prosody", "pitch range", "distance of the melody, semitones", False),
+    Measure(
+        "pitch_range", "prosody", "pitch range", "distance of the melody, in semitones", False, 1
+    ),
     Measure(
         "pitch_slope",
         "prosody",
         "pitch slope",
-        "distance of the slopes of the melody, semitones a second",
+        "distance of the slopes of the melody, in semitones a second",
         False,
+        1,
     ),
 )
 
@@ -151,7 +168,7 @@ def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
     for measure in MEASURES:
         having = {c.language: c.evidence[measure.key].value for c in candidates}
         values = {k: v for k, v in having.items() if v is not None}
-        for language, place in ranks(values, more=measure.more).items():
+        for language, place in ranks(values, measure.more, measure.digits).items():
             (candidate,) = (c for c in candidates if c.language == language)
             candidate.evidence[measure.key].rank = place
     for candidate in candidates:
@@ -165,14 +182,17 @@ def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
     return ordered
 
 
-def ranks(values: Mapping[str, float], *, more: bool = False) -> dict[str, float]:
+def ranks(
+    values: Mapping[str, float], more: bool = False, digits: int = _EQUAL
+) -> dict[str, float]:
     """Ranks from 1; equal values share the mean of their ranks.
 
     Args:
         values: By name.
         more: The largest is first.
+        digits: Decimals that count.
     """
-    keys = {name: round(-value if more else value, _EQUAL) for name, value in values.items()}
+    keys = {name: round(-value if more else value, digits) for name, value in values.items()}
     ordered = sorted(keys.values())
     return {name: ordered.index(key) + (1 + ordered.count(key)) / 2 for name, key in keys.items()}
 
