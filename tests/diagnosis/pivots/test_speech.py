@@ -45,6 +45,14 @@ def test_a_pause_is_no_syllable() -> None:
     assert len(speech.syllables(np.zeros(100, dtype=np.float32))) == 0
 
 
+def test_a_ripple_is_no_syllable() -> None:
+    t = np.arange(2 * RATE) / RATE
+    for decibels, n in ((1.0, 0), (6.0, 9)):  # from crest to trough, five times a second
+        ripple = 10 ** (decibels / 40 * np.cos(2 * np.pi * 5 * t))
+        found = speech.syllables((0.1 * ripple * np.sin(2 * np.pi * 1000 * t)).astype(np.float32))
+        assert abs(len(found) - n) <= (1 if n else 0)
+
+
 def test_letters_are_timed_by_alignment() -> None:
     timer = speech.letter_timer(fake_model())
     # a letter of this voice is 3 frames of 20 ms and 20 ms of silence
@@ -91,7 +99,7 @@ def test_distances_of_distributions() -> None:
 def test_halves_share_no_group() -> None:
     sound = Sound("letters", [clip(f"g{i % 5}") for i in range(20)])
     halves = sound.halves()
-    assert halves is not None
+    assert halves is not None and [len(half.clips) for half in halves] == [12, 8]
     groups = [{c.group for c in half.clips} for half in halves]
     assert not groups[0] & groups[1] and groups[0] | groups[1] == {f"g{i}" for i in range(5)}
     assert halves[0].rhythm == "letters"

@@ -170,7 +170,7 @@ def letter_timer(model: Any) -> Timer:
             return np.zeros(0)
         bonus = pause_bonus([unit], PAUSE_BONUS)
         found = align_lattice(Lattice(heard.log_probs, unit.symbols, blank, bonus=bonus))
-        inside = (unit.word_of[1:] == unit.word_of[:-1]) & (unit.word_of[1:] >= 0)
+        inside = unit.word_of[1:] == unit.word_of[:-1]
         steps: Floats = np.diff(found.starts)[inside] * heard.frame_s
         return steps
 
