@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xlasr.config import Recipe, load_recipe, recipes
     from xlasr.data import Corpus, prepare
     from xlasr.diagnosis import Diagnosis, check
+    from xlasr.diagnosis.pivots import PivotRanking, pivots
     from xlasr.errors import XlasrError
     from xlasr.exporters.corpus import export_corpus
     from xlasr.models.catalogue import bases
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Corpus",
     "Diagnosis",
+    "PivotRanking",
     "Plan",
     "Recipe",
     "Run",
@@ -49,6 +51,7 @@ __all__ = [
     "label",
     "load_recipe",
     "open_run",
+    "pivots",
     "plan",
     "prepare",
     "recipes",
@@ -60,6 +63,8 @@ _HOME = {
     "prepare": "xlasr.data",
     "Diagnosis": "xlasr.diagnosis",
     "check": "xlasr.diagnosis",
+    "PivotRanking": "xlasr.diagnosis.pivots",
+    "pivots": "xlasr.diagnosis.pivots",
     "compare": "xlasr.reporting.compare",
     "Plan": "xlasr.api.planning",
     "plan": "xlasr.api.planning",

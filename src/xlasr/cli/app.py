@@ -40,6 +40,7 @@ for _command in (
     doctor.check,
     corpora.align,
     corpora.export_corpus,
+    planning.pivots,
     planning.plan,
     runs.adapt,
     scores.evaluate,

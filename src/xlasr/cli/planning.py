@@ -1,4 +1,4 @@
-"""The command that proposes a recipe: plan."""
+"""The commands that propose: pivots (which language), plan (which recipe)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,76 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def pivots(
+    target: Annotated[str, typer.Option(help="BCP-47 tag of the language to recognise")],
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(help="corpus of a candidate, or of the target; repeatable"),
+    ] = None,
+    candidates: Annotated[
+        str | None, typer.Option(help="tags, such as es,fr,pl; default: those of the corpora")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="finished CTC run that times letters; default: syllables")
+    ] = None,
+    audio: Annotated[bool, typer.Option(help="compare the sound of the corpora too")] = True,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="speech of each language to listen to")
+    ] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="everything as JSON")] = False,
+) -> None:
+    """Rank languages to train on for a TARGET with no transcribed speech, or little.
+
+    A recogniser of a close language can be used as it is (zero-shot), or be a
+    better base than a far one: train on the pivot, then go on from its run with
+    the little there is (xlasr adapt --base RUN).
+
+    The rank is the mean over five kinds of evidence, and each is shown: phones
+    and letters that both have, the family tree, how the recordings sound, and
+    how they move (rhythm, melody). It is a place to begin, and no promise.
+
+    Without corpora: xlasr pivots --target sk --candidates cs,pl,hu
+
+    With them, more can be compared:
+    xlasr pivots --target nl --corpus NL --corpus EN --corpus ES
+    """
+    from rich.console import Console
+
+    from xlasr.diagnosis.pivots import pivots as ranking_of
+
+    ranking = ranking_of(
+        target,
+        corpus or (),
+        candidates=None if candidates is None else _tags(candidates),
+        run=run,
+        audio=audio,
+        minutes=minutes,
+        progress=True,
+    )
+    if as_json:
+        import json
+
+        print(json.dumps(ranking.to_dict(), ensure_ascii=False, allow_nan=False))
+        return
+    from xlasr.reporting.pivots import show_pivots
+
+    console = Console()
+    show_pivots(console, ranking)
+    first = ranking.candidates[0]
+    if first.score is not None and first.minutes:
+        console.print(
+            f"try the first two or three: xlasr adapt CORPUS_OF_{first.language} --recipe ctc "
+            f"--out RUN, then xlasr evaluate RUN CORPUS_OF_{ranking.target} --split dev --beam 1 "
+            "--lm-order 0 (the recipe's language model knows only the pivot's words)",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _tags(given: str) -> list[str]:
+    return [tag.strip() for tag in given.split(",") if tag.strip()]
 
 
 def plan(

@@ -1,13 +1,16 @@
-"""Synthetic speech by espeak-ng: text read out by rules, in many voices, in a hundred languages.
+"""espeak-ng: text read out by rules in a hundred languages, as sound or as phones.
 
-It is no measure of anything and never enters dev or test; as training text with sound it teaches
-spelling and words that the recordings lack. Everything made from it is called synthetic.
+The sound is no measure of anything and never enters dev or test; as training text with sound it
+teaches spelling and words that the recordings lack. Everything made from it is called synthetic.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +26,9 @@ VOICES = tuple("m1 m2 m3 m4 m5 m6 m7 f1 f2 f3 f4 f5 klatt klatt2 croak".split())
 _SYNCHRONOUS = 2
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
+_IPA_APART = 0x02 | ord("_") << 8  # IPA, with a low line between phones
+_SWITCH = re.compile(r"\([a-z-]+\)")  # "(en)": what follows is spoken by another language's rules
+_NO_PHONE = str.maketrans("", "", "ˈˌ-0123456789")  # stress, links, and tones as figures
 _lock = threading.Lock()  # the library has one state for the whole process
 
 
@@ -109,6 +115,54 @@ class Synthesiser:
         return resampled
 
 
+def spoken_as(language: str) -> str | None:
+    """The voice of espeak-ng for a BCP-47 tag: its own, or that of the language alone; or None.
+
+    Raises:
+        DataError: The extra is not installed.
+    """
+    library, _ = _load()
+    tag = language.lower()
+    with _lock:
+        for name in dict.fromkeys((tag, tag.partition("-")[0].replace("zh", "cmn"))):
+            if library.espeak_SetVoiceByName(name.encode()) == 0:
+                return name
+    return None
+
+
+def phones(texts: Iterable[str], language: str) -> Counter[str]:
+    """Count the phones of texts, in IPA without stress and tone.
+
+    They are those of espeak-ng's rules, not of anybody's mouth. Words that it reads by the rules
+    of another language (English ones, mostly) are left out.
+
+    Raises:
+        DataError: The extra is not installed, or espeak-ng has no such language.
+    """
+    voice = spoken_as(language)
+    if voice is None:
+        raise DataError(f"espeak-ng has no voice for {language!r}")
+    library, _ = _load()
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    counts: Counter[str] = Counter()
+    for text in texts:
+        content = ctypes.create_string_buffer(text.encode() + b"\0")
+        rest = ctypes.c_void_p(ctypes.addressof(content))
+        with _lock:
+            library.espeak_SetVoiceByName(voice.encode())
+            while rest.value:  # it goes on behind the clause that was read
+                read = library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA_APART)
+                counts.update(_own_phones((read or b"").decode()))
+    return counts
+
+
+def _own_phones(clause: str) -> list[str]:
+    """Phones of "h_ə_t (en)_w_iː_(nl)_ m_ɛ_t", without those between the languages' names."""
+    own = "".join(_SWITCH.split(clause)[::2])
+    bare = (phone.translate(_NO_PHONE) for phone in own.replace("_", " ").split())
+    return [phone for phone in bare if phone]
+
+
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
@@ -123,9 +177,7 @@ def _load() -> tuple[Any, int]:
             try:
                 import espeakng_loader  # type: ignore[import-untyped]
             except ImportError as error:
-                raise DataError(
-                    "synthetic speech needs espeak-ng: pip install 'xlasr[synthesis]'"
-                ) from error
+                raise DataError("this needs espeak-ng: pip install 'xlasr[synthesis]'") from error
             library = ctypes.CDLL(espeakng_loader.get_library_path())
             folder = espeakng_loader.get_data_path().encode()
             rate = int(library.espeak_Initialize(_SYNCHRONOUS, 0, folder, 0))

@@ -17,6 +17,7 @@ splits     what stands on both sides; sides that are missing or small
 base       what the base can hold: letters, frames, pieces
 repair     the safe repairs, as a new corpus and a list of changes
 suspects   transcripts that do not fit the sound, by a trained run
+pivots     which language to train on for one without transcribed speech
 ========== =======================================================================
 
 A check is a function from ``Material`` to findings and stands in its file's ``CHECKS``.
