@@ -99,11 +99,8 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
-        if (
-            parameter is fixed
-            or name.endswith("masked_spec_embed")
-            or name.startswith(f"hf.{TEXT_ENCODER}")
-        ):  # sinusoids; never used
+        left = name.endswith("masked_spec_embed") or name.startswith(f"hf.{TEXT_ENCODER}")
+        if parameter is fixed or left:  # sinusoids; never used; only understands
             trained = False
         elif settings.part == "lora":
             trained = "lora_" in name or (model.family == "ctc" and layer is None)

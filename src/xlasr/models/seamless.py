@@ -235,13 +235,12 @@ def seamless_class(model_type: str, *, with_text: bool) -> Any:
 
     class WithTextEncoder(speech):  # type: ignore[misc]
         _keys_to_ignore_on_load_missing = None  # half a text encoder is a damaged file
-        _tied_weights_keys = speech._tied_weights_keys | {
-            "text_encoder.embed_tokens.weight": "shared.weight"
-        }
 
         def __init__(self, config: Any) -> None:
-            super().__init__(config)
+            super().__init__(config)  # which ties what is there by then
             self.text_encoder = text_encoder(config)
+            own = {"text_encoder.embed_tokens.weight": "shared.weight"}
+            self._tied_weights_keys = speech._tied_weights_keys | own
             self.post_init()
 
     return WithTextEncoder
