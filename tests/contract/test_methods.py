@@ -26,15 +26,17 @@ from xlasr.adaptation.trainable import (
 )
 from xlasr.config import AdapterSettings, LoraSettings, TrainSettings
 from xlasr.errors import BaseError, UsageError
+from xlasr.models.hub import find_base
 from xlasr.models.parts import (
     MARK,
     base_fingerprint,
+    hold_part,
     layers_of,
     load_part,
     save_part,
     use_part,
 )
-from xlasr.models.run import SpeechModel, load_model, save_model
+from xlasr.models.run import SpeechModel, from_base, load_model, save_model
 from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
@@ -239,6 +241,39 @@ def test_two_parts_on_one_base(tmp_path: Path, kind: str) -> None:
         use_part(base, "fr")
     with pytest.raises(UsageError, match="'cs' already"):
         load_part(base, tmp_path / "cs")
+
+
+def test_the_prompt_follows_the_part(tmp_path: Path) -> None:
+    for tag, prompt in (("nl", None), ("mai", "hi")):
+        model = build(tmp_path / "base", "seq2seq/seamless")
+        assert isinstance(model, Seq2SeqModel)
+        model.set_language(tag, prompt)
+        make_trainable(model, adapter("decoder").train)
+        save_part(model, tmp_path / tag)
+    base = build(tmp_path / "base", "seq2seq/seamless")
+    assert isinstance(base, Seq2SeqModel)
+    languages = base.tokenizer.languages
+    for tag in ("mai", "nl"):
+        load_part(base, tmp_path / tag)
+    for tag, code, prompt in (("mai", "hin", "hi"), ("nl", "nld", None), ("mai", "hin", "hi")):
+        use_part(base, tag)
+        assert base.tokenizer.prompt[1] == languages[code]
+        assert base.info["language"] == tag and base.info.get("prompt_language") == prompt
+    whisper = from_base(
+        find_base(str(tiny.whisper_dir(tmp_path / "whisper", multilingual=True))),
+        "seq2seq",
+        context=None,
+        language="en",
+    )
+    assert isinstance(whisper, Seq2SeqModel)
+    english = whisper.tokenizer.prompt
+    hold_part(whisper, "en")
+    whisper.set_language("de")
+    hold_part(whisper, "other")
+    use_part(whisper, "en")
+    assert whisper.tokenizer.prompt == english
+    use_part(whisper, "other")
+    assert whisper.tokenizer.prompt != english
 
 
 @pytest.mark.parametrize("kind", ["seq2seq/whisper", "seq2seq/seamless", "ctc/wav2vec2"])

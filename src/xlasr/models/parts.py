@@ -319,8 +319,8 @@ def load_part(
         model.tokenizer = CharTokenizer.load(folder)
         model.head = nn.Linear(model.encoder.dim, len(model.tokenizer))
     model.info["language"] = language
-    if prompt is not None:
-        model.info["prompt_language"] = prompt
+    model.info.pop("prompt_language", None)
+    model.info |= {} if prompt is None else {"prompt_language": prompt}
     hold_part(model, name)
     for shape in shapes:
         add_bottlenecks(model, shape, name)
