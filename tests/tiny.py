@@ -188,3 +188,146 @@ def speech_dir(folder: Path, kind: str, *, seed: int = 0, **changes: Any) -> Pat
             folder
         )
     return folder
+
+
+SEAMLESS = ("seamless", "seamless-v2")
+SEAMLESS_LANGUAGES = ("eng", "ces", "nld", "hin", "cmn", "cmn_Hant")
+
+
+@functools.cache
+def sentencepiece_model() -> bytes:
+    """A SentencePiece BPE trained on ``WORDS``, with SeamlessM4T's special pieces."""
+    import io
+
+    import sentencepiece
+
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([WORDS, "hello fish where are you", *WORDS.split()] * 3),
+        model_writer=written,
+        model_type="bpe",
+        vocab_size=80,
+        character_coverage=1.0,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    return written.getvalue()
+
+
+def seamless_tokenizer_files(folder: Path) -> int:
+    """The files that the published checkpoints have; returns how many tokens there are."""
+    import sentencepiece
+
+    model = sentencepiece_model()
+    (folder / "sentencepiece.bpe.model").write_bytes(model)
+    first = len(sentencepiece.SentencePieceProcessor(model_proto=model)) + 1
+    tokens = [f"__{code}__" for code in SEAMLESS_LANGUAGES]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    settings = {
+        "tokenizer_class": "SeamlessM4TTokenizer",
+        "src_lang": "eng",
+        "tgt_lang": "ces",
+        "additional_special_tokens": tokens,
+        "added_tokens_decoder": {
+            str(first + i): {"content": token, **flags, "special": True}
+            for i, token in enumerate(tokens)
+        },
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return first + len(tokens)
+
+
+def seamless_config(kind: str, **changes: Any) -> Any:
+    """Config of a tiny SeamlessM4T: one of ``SEAMLESS``."""
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "speech_encoder_layers": 3,
+        "speech_encoder_attention_heads": 2,
+        "speech_encoder_intermediate_size": 48,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 40,
+        "decoder_layers": 2,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 40,
+        "conv_depthwise_kernel_size": 5,
+        "max_position_embeddings": 40,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "adaptor_dropout": 0.0,
+        "t2u_encoder_layers": 1,
+        "t2u_decoder_layers": 1,
+        "t2u_encoder_ffn_dim": 8,
+        "t2u_decoder_ffn_dim": 8,
+        "t2u_encoder_attention_heads": 2,
+        "t2u_decoder_attention_heads": 2,
+        "t2u_vocab_size": 20,
+        "unit_hifi_gan_vocab_size": 8,
+        "unit_embed_dim": 4,
+        "lang_embed_dim": 4,
+        "spkr_embed_dim": 4,
+        "upsample_initial_channel": 32,
+    }
+    if kind == "seamless-v2":
+        sizes |= {"left_max_position_embeddings": 8, "right_max_position_embeddings": 4}
+        sizes |= {"char_vocab_size": 20, "t2u_variance_predictor_embed_dim": 32}
+        sizes |= {"t2u_variance_predictor_hidden_dim": 8}
+        return transformers.SeamlessM4Tv2Config(**sizes | changes)
+    return transformers.SeamlessM4TConfig(**sizes | changes)
+
+
+def seamless_dir(
+    folder: Path,
+    kind: str = "seamless",
+    *,
+    parts: str = "Model",
+    seed: int = 0,
+    **changes: Any,
+) -> Path:
+    """A SeamlessM4T directory as published: random weights, SentencePiece, complete configs.
+
+    ``parts`` ends the name of the class that is saved: ``Model`` (all of it, vocoder too),
+    ``ForSpeechToText``, ``ForTextToText``.
+    """
+    import torch
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    n_vocab = seamless_tokenizer_files(folder) + 2  # rows that no token has, as in the original
+    torch.manual_seed(seed)
+    config = seamless_config(kind, vocab_size=n_vocab, **changes)
+    name = "SeamlessM4Tv2" if kind == "seamless-v2" else "SeamlessM4T"
+    model = getattr(transformers, name + parts)(config)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if key.startswith(("t2u_model", "vocoder")):
+                continue
+            if parameter.ndim > 1:
+                # the published embedding has this size too: it is multiplied by the width's root
+                parameter.normal_(std=0.18 if key.startswith("shared") else 0.25)
+            elif key.endswith("bias"):
+                parameter.normal_(std=0.1)
+        for key, value in model.named_buffers():
+            if key.endswith("running_mean"):
+                value.normal_(std=0.3)
+            elif key.endswith("running_var"):
+                value.uniform_(0.5, 2.0)
+    model.save_pretrained(folder)
+    transformers.GenerationConfig(
+        decoder_start_token_id=3,
+        eos_token_id=3,
+        bos_token_id=2,
+        pad_token_id=0,
+        max_new_tokens=256,
+        text_decoder_lang_to_code_id={
+            code: n_vocab - 2 - len(SEAMLESS_LANGUAGES) + i
+            for i, code in enumerate(SEAMLESS_LANGUAGES)
+        },
+    ).save_pretrained(folder)
+    transformers.SeamlessM4TFeatureExtractor(feature_size=80, stride=2).save_pretrained(folder)
+    return folder

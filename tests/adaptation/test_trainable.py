@@ -24,11 +24,12 @@ N_LAYERS = 3
 
 def build(folder: Path, kind: str) -> SpeechModel:
     family, base = kind.split("/")
-    path = (
-        tiny.whisper_dir(folder, max_positions=100)
-        if base == "whisper"
-        else tiny.speech_dir(folder, base)
-    )
+    if base == "whisper":
+        path = tiny.whisper_dir(folder, max_positions=100)
+    elif base in tiny.SEAMLESS:
+        path = tiny.seamless_dir(folder, base)
+    else:
+        path = tiny.speech_dir(folder, base)
     torch.manual_seed(0)
     return from_base(
         find_base(str(path)),

@@ -82,7 +82,7 @@ export seq2seq-run --out new --format ctc2 -> export format 'ctc2'. Did you mean
 export seq2seq-run --out tones -> tones exists
 export seq2seq-run --out tones --format transformers -> tones exists
 export ctc-run --out new --format onnx -> 'onnx'. Known: ct2, transformers
-export ctc-run --out new -> 'ct2' takes Whisper runs; ctc-run is a ctc run
+export ctc-run --out new -> 'ct2' takes seq2seq runs; ctc-run is a ctc run
 """
 FAILURES = """
 prepare empty CS -> /empty: no audio file in it | .wav

@@ -15,7 +15,14 @@ from xlasr.config import Recipe
 from xlasr.data.text import normalise
 from xlasr.diagnosis.fit import fit
 from xlasr.errors import BaseError, UsageError
-from xlasr.models.hub import find_base, load_self_supervised, load_whisper, whisper_encoder
+from xlasr.models.hub import (
+    find_base,
+    load_seamless,
+    load_self_supervised,
+    load_whisper,
+    whisper_encoder,
+)
+from xlasr.models.seamless import seamless_encoder
 from xlasr.models.tokenizer import CharTokenizer
 
 
@@ -35,12 +42,17 @@ def ctc(mode: str, **more: object) -> Recipe:
     return small.recipe("ctc", small.stage("ctc", output={"mode": mode}, **more))
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert-group", "w2v-bert", "whisper"])
+@pytest.mark.parametrize(
+    "kind", [*tiny.SEAMLESS, "wav2vec2", "hubert-group", "w2v-bert", "whisper"]
+)
 def test_frames_are_those_of_the_model(tmp_path: Path, kind: str) -> None:
     """The architecture without weights against the loaded model."""
     if kind == "whisper":
         folder = tiny.whisper_dir(tmp_path / "base")
         encoder = whisper_encoder(load_whisper(folder).model.encoder, None)
+    elif kind in tiny.SEAMLESS:
+        folder = tiny.seamless_dir(tmp_path / "base", kind)
+        encoder = seamless_encoder(load_seamless(folder), None)
     else:
         folder = tiny.speech_dir(tmp_path / "base", kind)
         encoder = load_self_supervised(find_base(str(folder)).folder)
@@ -48,7 +60,8 @@ def test_frames_are_those_of_the_model(tmp_path: Path, kind: str) -> None:
     for n_samples in (4000, 16_000, 16_001, 123_456):
         assert found.frames(n_samples) == int(encoder.out_lens(torch.tensor([n_samples]))[0])
     assert found.max_samples == encoder.max_samples
-    assert found.families == (("ctc", "seq2seq") if kind == "whisper" else ("ctc",))
+    families = {"whisper": ("ctc", "seq2seq"), **dict.fromkeys(tiny.SEAMLESS, ("seq2seq",))}
+    assert found.families == families.get(kind, ("ctc",))
 
 
 def test_a_healthy_corpus_fits(tmp_path: Path, splits: Splits) -> None:
@@ -109,6 +122,22 @@ def test_whispers_pieces(tmp_path: Path, splits: Splits) -> None:
     short = examine(written(tmp_path / "c2", splits), base=str(window), audio=False)
     narrow = short.named("too long")
     assert narrow is not None and narrow.severity == "blocking" and "3 s" in narrow.message
+
+
+def test_a_decoder_needs_no_frame_for_each_letter(tmp_path: Path, splits: Splits) -> None:
+    """SeamlessM4T has six positions a second, fewer than anybody speaks letters."""
+    base = tiny.seamless_dir(tmp_path / "base")
+    corpus = written(tmp_path / "corpus", splits)
+    found = examine(corpus, base=str(base), recipe="seamless-length", audio=False)
+    assert found.named("more text than sound") is None
+    too_long = found.named("too long for the decoder")
+    assert too_long is not None
+    assert "the 37 pieces" in too_long.message  # 40 less end, language and end
+    with pytest.raises(BaseError, match="no token for the language 'cs'"):
+        (base / "tokenizer_config.json").write_text(
+            (base / "tokenizer_config.json").read_text().replace("ces", "fra")
+        )
+        examine(corpus, base=str(base), recipe="seamless-length", audio=False)
 
 
 def test_a_recipe_needs_a_base_that_fits(tmp_path: Path, splits: Splits) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests import tiny
 from typer.testing import CliRunner
 
 from xlasr.api import planning
@@ -58,3 +59,12 @@ def test_the_command_times_this_machine_and_writes_what_adapt_reads(
     assert load_recipe(str(out)).stages[0].stop.updates == planning.LEAST_UPDATES
     with pytest.raises(UsageError, match="exists; name another file"):
         CliRunner().invoke(app, wanted, catch_exceptions=False)
+
+
+def test_a_base_of_which_nothing_was_measured(speech: Path, tmp_path: Path) -> None:
+    seamless = str(tiny.seamless_dir(tmp_path / "seamless"))
+    for parts in (False, True):
+        with pytest.raises(UsageError, match="nothing was measured here"):
+            planning.plan(speech, seamless, measure=False, parts=parts)
+    with pytest.raises(UsageError, match="--keep is for Whisper"):
+        planning.plan(speech, seamless, measure=False, keep="x")

@@ -11,7 +11,7 @@ from torch import nn
 from xlasr.config import LayerNumbers
 from xlasr.errors import UsageError
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import Seq2SeqModel
 
 
 def chosen_layers(model: SpeechModel, numbers: LayerNumbers, field: str) -> list[nn.Module]:
@@ -25,7 +25,7 @@ def chosen_layers(model: SpeechModel, numbers: LayerNumbers, field: str) -> list
     Raises:
         UsageError: There is no such layer.
     """
-    decoder = list(model.hf.model.decoder.layers) if isinstance(model, WhisperModel) else []
+    decoder = list(model.decoder.layers) if isinstance(model, Seq2SeqModel) else []
     found = []
     for side, wanted, layers in (
         ("encoder", numbers.encoder, list(model.encoder.layer_modules())),
@@ -52,13 +52,12 @@ def reset_layers(model: SpeechModel, numbers: LayerNumbers) -> int:
     Raises:
         UsageError: There is no such layer.
     """
-    base = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
+    base = model.hf if isinstance(model, Seq2SeqModel) else model.encoder.hf
     layers = chosen_layers(model, numbers, "reset")
     for layer in layers:
         for module in layer.modules():
-            for name in ("weight", "bias"):
-                if isinstance(held := getattr(module, name, None), nn.Parameter):
-                    # transformers leaves alone what it marked as loaded
-                    held._is_hf_initialized = False  # type: ignore[attr-defined]
+            for held in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                # transformers leaves alone what it marked as loaded
+                held._is_hf_initialized = False  # type: ignore[attr-defined]
             base._init_weights(module)
     return sum(p.numel() for layer in layers for p in layer.parameters())

@@ -14,7 +14,8 @@ from torch import Tensor
 from xlasr.config import LoraSettings
 from xlasr.errors import UsageError
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seamless import TEXT_ENCODER
+from xlasr.models.seq2seq import Seq2SeqModel
 
 
 def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
@@ -28,8 +29,12 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    target: Any = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
-    linear = [n for n, m in target.named_modules() if isinstance(m, torch.nn.Linear)]
+    target: Any = model.hf if isinstance(model, Seq2SeqModel) else model.encoder.hf
+    linear = [
+        n
+        for n, m in target.named_modules()
+        if isinstance(m, torch.nn.Linear) and not n.startswith(TEXT_ENCODER)
+    ]
     deaf = [n for n in linear if _is_deaf(n, target.config.model_type)]
     missing = [t for t in settings.targets if not _matches(t, linear)]
     useless = [t for t in settings.targets if _matches(t, deaf)]
@@ -45,6 +50,7 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
+        exclude_modules=rf"{TEXT_ENCODER}.*" if hasattr(target, "text_encoder") else None,
         bias="none",
         layers_to_transform=settings.layers,
         layers_pattern="layers" if settings.layers is not None else None,
@@ -83,7 +89,7 @@ def _is_deaf(name: str, model_type: str) -> bool:
     """Whether a layer's own forward is never called, or its weights are another layer's too."""
     if model_type == "wavlm":  # hands the matrices of its attention to one fused function
         return name.rsplit(".", 1)[-1] in ("q_proj", "k_proj", "v_proj", "out_proj")
-    return name == "proj_out"  # Whisper's embedding
+    return name in ("proj_out", "lm_head")  # the embedding
 
 
 def merged_state(model: SpeechModel) -> dict[str, Tensor]:

@@ -12,8 +12,15 @@ from xlasr.adaptation.layers import chosen_layers
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
+from xlasr.models.parts import MARK, length_adapter
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seamless import TEXT_ENCODER
+from xlasr.models.seq2seq import Seq2SeqModel
+
+DROPOUTS = (
+    *("dropout", "hidden_dropout", "output_dropout", "final_dropout"),
+    *("attn_dropout", "self_attn_dropout", "ffn_dropout"),  # behind a sublayer of SeamlessM4T
+)
 
 
 @dataclass
@@ -22,7 +29,7 @@ class ParameterGroup:
 
     Args:
         names: Of the parameters, in model order.
-        is_head: New or task-specific part: CTC head, Whisper's decoder.
+        is_head: New or task-specific part: CTC head, decoder.
         depth: Encoder layers above this one; 0 for the top layer and for heads.
     """
 
@@ -73,12 +80,16 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     if settings.part == "lora":
         add_lora(model, settings.lora)
     adapters = trained_bottlenecks(model, settings.adapter) if settings.part == "adapter" else set()
+    if settings.part == "length_adapter":
+        inside = {id(p) for p in length_adapter(model).parameters()}
+        adapters = {n for n, p in model.named_parameters() if id(p) in inside and MARK not in n}
     first_trained = {
         "full": -1,
         "head": n_layers,
         "layers": n_layers - settings.top_layers,
         "lora": 0,
         "adapter": 0,
+        "length_adapter": 0,
     }[settings.part]
     layer_of = _layer_numbers(model)
     positions = getattr(model.encoder.hf, "embed_positions", None)
@@ -88,11 +99,12 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
-        if parameter is fixed or name.endswith("masked_spec_embed"):  # sinusoids; never used
+        left = name.endswith("masked_spec_embed") or name.startswith(f"hf.{TEXT_ENCODER}")
+        if parameter is fixed or left:  # sinusoids; never used; only understands
             trained = False
         elif settings.part == "lora":
             trained = "lora_" in name or (model.family == "ctc" and layer is None)
-        elif settings.part == "adapter":
+        elif settings.part in ("adapter", "length_adapter"):
             trained = name in adapters or (model.family == "ctc" and layer is None)
         else:
             trained = layer is None or layer >= first_trained
@@ -116,7 +128,7 @@ def recompute_activations(model: SpeechModel) -> None:
 
     Less memory for about a third more time (gradient checkpointing, arXiv 1604.06174).
     """
-    base = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
+    base = model.hf if isinstance(model, Seq2SeqModel) else model.encoder.hf
     base.activation_checkpointing_enable({"use_reentrant": False})
 
 
@@ -128,23 +140,30 @@ def set_dropout(model: SpeechModel, rate: float) -> None:
             keep what they have.
         rate: Probability.
     """
-    base: nn.Module = model.hf if isinstance(model, WhisperModel) else model.encoder.hf
+    base: nn.Module = model.hf if isinstance(model, Seq2SeqModel) else model.encoder.hf
     for module in base.modules():
-        for name in ("dropout", "hidden_dropout", "output_dropout", "final_dropout"):
+        if hasattr(module, "k_proj") or hasattr(module, "linear_k"):
+            continue  # in an attention the name means its weights
+        for name in DROPOUTS:
             held = getattr(module, name, None)
             if isinstance(held, nn.Dropout):
                 held.p = rate
-            elif isinstance(held, float) and not hasattr(module, "k_proj"):
-                setattr(module, name, rate)  # in an attention the name means its weights
+            elif isinstance(held, float):
+                setattr(module, name, rate)
 
 
 def _layer_numbers(model: SpeechModel) -> Callable[[str], int | None]:
-    """Return a function from a parameter's name to its encoder layer; None is the head."""
-    n_layers = model.encoder.n_layers
-    if model.family == "seq2seq":
-        prefix, layers = "hf.model.encoder.", ""
-    else:
-        prefix, layers = "encoder.hf.", "" if hasattr(model.encoder.hf, "layers") else "encoder."
+    """Return a function from a parameter's name to its encoder layer; None is the head.
+
+    What the encoder does behind its last layer has the number ``n_layers`` if it can be cut there,
+    and else that of the last layer.
+    """
+    encoder = model.encoder
+    n_layers = encoder.n_layers
+    prefix = "encoder.hf."
+    if isinstance(model, Seq2SeqModel):
+        prefix = next(f"{n}." for n, m in model.named_modules() if m is encoder.hf)
+    layers = "" if hasattr(encoder.hf, "layers") else "encoder."
     # wav2vec 2.0 kinds without "stable" norms have this norm before the first layer
     norm_closes = getattr(model.encoder.hf.config, "do_stable_layer_norm", True)
 
@@ -154,9 +173,11 @@ def _layer_numbers(model: SpeechModel) -> Callable[[str], int | None]:
         inner = name.removeprefix(prefix)
         if inner.startswith(f"{layers}layers."):
             return int(inner.removeprefix(f"{layers}layers.").split(".")[0])
-        if inner.startswith(("adapter.", "intermediate_ffn.")):
+        if inner.startswith(encoder.tail):
             return n_layers
-        return n_layers if inner.startswith(f"{layers}layer_norm.") and norm_closes else -1
+        closing = (f"{layers}layer_norm.",) if norm_closes else ()
+        behind = inner.startswith(("adapter.", "intermediate_ffn.", *closing))
+        return n_layers - 1 if behind else -1
 
     return number
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from xlasr.errors import UsageError
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
 
 
 def cut_to_text(model: SpeechModel, texts: Iterable[str]) -> int:
@@ -19,7 +19,10 @@ def cut_to_text(model: SpeechModel, texts: Iterable[str]) -> int:
         UsageError: The model is no Whisper.
     """
     if not isinstance(model, WhisperModel):
-        raise UsageError("output.mode: cut is for seq2seq; a CTC alphabet is `replace` or `extend`")
+        raise UsageError(
+            "output.mode: cut is for Whisper; a CTC alphabet is `replace` or `extend`, the pieces "
+            "of SeamlessM4T are `keep`"
+        )
     tokenizer, old_ids = model.tokenizer.cut(texts)
     model.cut_vocabulary(tokenizer, old_ids)
     return len(old_ids)
@@ -34,8 +37,8 @@ def extend_to_text(model: SpeechModel, texts: Iterable[str]) -> int:
     Raises:
         UsageError: The model has no CTC head.
     """
-    if isinstance(model, WhisperModel):
-        raise UsageError("output.mode: extend is for ctc; Whisper's bytes spell every letter")
+    if isinstance(model, Seq2SeqModel):
+        raise UsageError("output.mode: extend is for ctc; the pieces of a decoder are given")
     wider = model.tokenizer.extended(texts)
     added = len(wider) - len(model.tokenizer)
     if added:

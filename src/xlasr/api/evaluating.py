@@ -128,7 +128,7 @@ def evaluate(
             base,
             part,
             opened.options(decode),
-            language=opened.facts["language"],
+            language=opened.model.info.get("prompt_language") or opened.facts["language"],
             training=_training_text(opened),
             terms=None if terms is None else read_list(Path(terms)),
             rare_below=rare_below,

@@ -17,7 +17,7 @@ def export(run: str | Path, out: str | Path, *, format: str = "ct2") -> Path:
     Args:
         run: A finished run.
         out: New folder.
-        format: ``ct2`` (CTranslate2, faster-whisper) or ``transformers``.
+        format: ``ct2`` (CTranslate2, faster-whisper; Whisper only) or ``transformers``.
 
     Raises:
         UsageError: The family has no such export.
@@ -29,7 +29,7 @@ def export(run: str | Path, out: str | Path, *, format: str = "ct2") -> Path:
     opened = open_run(run)
     if opened.model.family != "seq2seq":
         raise UsageError(
-            f"format {format!r} takes Whisper runs; {run} is a {opened.model.family} run. Its "
+            f"format {format!r} takes seq2seq runs; {run} is a {opened.model.family} run. Its "
             f"folder {opened.folder / 'model'} holds safetensors and JSON that xlasr opens"
         )
     exporter((opened.folder / "model").resolve(), Path(out))

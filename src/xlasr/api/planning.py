@@ -89,12 +89,18 @@ def _method(base: Base, minutes: float, keep: str | None, parts: bool) -> tuple[
     whisper = "seq2seq" in base.families
     if keep and parts:
         raise UsageError("a frozen base forgets nothing: leave out --keep, or --parts")
-    if keep and not whisper:
+    if keep and (not whisper or "ctc" not in base.families):
         raise UsageError(
             f"{base.name} has no recogniser of its own that could be kept; --keep is for Whisper"
         )
     if keep:
         return "whisper-replay", [f"a tenth of the audio is of {keep}, so that it is not forgotten"]
+    if "ctc" not in base.families:
+        raise UsageError(
+            f"{base.name} is a {base.model_type} model, and nothing was measured here of which a "
+            "plan for it could be made; choose its recipe yourself (xlasr recipes), such as "
+            "seamless-length"
+        )
     if parts:
         return "ctc-adapters", [
             "the base stays as it is, so that every language is one small part of it"

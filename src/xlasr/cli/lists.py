@@ -25,7 +25,8 @@ def bases() -> None:
     console.print(table)
     console.print(
         "Also: any Whisper (families ctc, seq2seq) and any Wav2Vec2, XLS-R, MMS, HuBERT, WavLM or "
-        "w2v-BERT (ctc), by hub id or by a directory that save_pretrained wrote.",
+        "w2v-BERT (ctc), any SeamlessM4T v1 or v2 (seq2seq), by hub id or by a directory that "
+        "save_pretrained wrote.",
         highlight=False,
     )
 

@@ -57,8 +57,10 @@ class AdapterSettings(Settings):
     width: int = Field(
         64, ge=1, description="of the bottleneck; one layer has 2 * D * width weights"
     )
-    where: Literal["encoder", "decoder", "both"] = Field(
-        "encoder", description="behind which layers; ctc has no decoder"
+    where: Literal["encoder", "decoder", "both", "length"] = Field(
+        "encoder",
+        description="behind which layers; ctc has no decoder; length: of SeamlessM4T's length "
+        "adapter",
     )
     activation: Literal["relu", "gelu"] = "relu"
 
@@ -73,10 +75,11 @@ class LayerNumbers(Settings):
 class TrainSettings(Settings):
     """Which part of the model is trained."""
 
-    part: Literal["full", "head", "layers", "lora", "adapter"] = Field(
+    part: Literal["full", "head", "layers", "lora", "adapter", "length_adapter"] = Field(
         "full",
-        description="head: CTC head, or Whisper's decoder; layers: head and the top encoder "
-        "layers; lora, adapter: these alone, and a CTC head",
+        description="head: CTC head, or the decoder; layers: head and the top encoder layers; "
+        "lora, adapter: these alone, and a CTC head; length_adapter: what shortens the sequence "
+        "behind the encoder of SeamlessM4T (46 M weights), alone",
     )
     top_layers: int = Field(0, ge=0, description="encoder layers trained under `layers`")
     lora: LoraSettings = LoraSettings()
@@ -264,6 +267,11 @@ class Recipe(Settings):
         "", description="what a run has cost, measured, for `xlasr recipes`: on what, time, memory"
     )
     family: Literal["ctc", "seq2seq"]
+    prompt_language: str | None = Field(
+        None,
+        description="seq2seq only: the language under whose token the decoder writes, where the "
+        "base has none for the corpus's: a BCP-47 tag or the base's own code (hin)",
+    )
     context: ContextSettings = ContextSettings()
     stages: list[Stage] = Field(min_length=1)
     decode: DecodeSettings = DecodeSettings()
@@ -326,8 +334,9 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                 and train.get("part") == "adapter"
                 and where not in ([], ["encoder"])
             ):
+                needed = "SeamlessM4T's length adapter" if where[0] == "length" else "a decoder"
                 problems.append(
-                    f"stage {name!r}: train.adapter.where {where[0]!r} needs a decoder, and the "
+                    f"stage {name!r}: train.adapter.where {where[0]!r} needs {needed}, and the "
                     "family 'ctc' has none; say encoder"
                 )
         seen.append(name)

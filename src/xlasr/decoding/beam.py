@@ -1,4 +1,4 @@
-"""Beam search over a transformers Whisper decoder, with a language model and the loop guard."""
+"""Beam search over a transformers decoder, with a language model and the loop guard."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def beam(
     n_best: int = 1,
     allowed: Tensor | Sequence[int] | None = None,
     begin_suppressed: Sequence[int] = (),
+    is_pad: Tensor | None = None,
     lm: LanguageModel | None = None,
     lm_weight: float = 0.0,
     lm_candidates: int = 32,
@@ -64,6 +65,7 @@ def beam(
         n_best: Hypotheses returned per clip, at most ``beam``.
         allowed: See ``seq2seq.greedy``.
         begin_suppressed: See ``seq2seq.greedy``.
+        is_pad: See ``seq2seq.greedy``.
         lm: Language model over the same token ids.
         lm_weight: Weight of its log-probabilities.
         lm_candidates: Best tokens of the model, per hypothesis and step, that the language model
@@ -81,7 +83,9 @@ def beam(
     """
     if not 1 <= n_best <= beam:
         raise UsageError(f"n_best must be between 1 and beam ({beam}); found {n_best}")
-    steps = DecoderSteps(model, states, prompt_ids, eos_id, allowed, max_tokens, begin_suppressed)
+    steps = DecoderSteps(
+        model, states, prompt_ids, eos_id, allowed, max_tokens, begin_suppressed, is_pad
+    )
     if not len(states):
         return []
     fusion = lm if lm_weight else None

@@ -17,7 +17,7 @@ from xlasr.decoding import beam as seq2seq_beam
 from xlasr.decoding import ctc, seq2seq
 from xlasr.decoding.hypothesis import Hypothesis, LanguageModel
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import Seq2SeqModel
 
 Clip = NDArray[np.float32]
 
@@ -107,7 +107,7 @@ def recognise(
                 model.tokenizer.decode(found.tokens).strip(),
                 found.log_prob,
                 found.looped,
-                token_confidence(found, has_end=isinstance(model, WhisperModel)),
+                token_confidence(found, has_end=isinstance(model, Seq2SeqModel)),
             )
         if progress:
             progress(sum(durations_s[i] for i in rows))
@@ -117,7 +117,7 @@ def recognise(
 def token_confidence(found: Hypothesis, *, has_end: bool) -> float | None:
     """Return the geometric mean of the model's probabilities of the tokens of a hypothesis.
 
-    Whisper's is that of its pieces and its end token, given those before. That of CTC is the
+    A decoder's is that of its pieces and its end token, given those before. That of CTC is the
     probability of the letters summed over all their alignments (with a beam: over those that it
     kept), to the power of one over their number. No language model, length normalisation or bonus
     is in it. It is not calibrated, and pieces are no letters: compare it within one run, to find
@@ -139,13 +139,14 @@ def token_confidence(found: Hypothesis, *, has_end: bool) -> float | None:
 
 def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[Hypothesis]:
     states = model.encoder(features)
-    if isinstance(model, WhisperModel):
+    if isinstance(model, Seq2SeqModel):
         tokens = model.tokenizer
         longest_s = float(features.input_lens.max()) / 16_000
         common: dict[str, Any] = {
             # speech has at most about 10 bytes-pieces a second; the guard catches loops before
             "max_tokens": min(model.max_tokens - len(tokens.prompt), 24 + int(longest_s * 24)),
-            "allowed": range(tokens.eot + 1),  # no time stamps, no other specials
+            "allowed": tokens.allowed,
+            "is_pad": model.is_pad(states, features.input_lens),
         }
         if options.beam == 1 and options.lm is None:
             return seq2seq.greedy(model.hf, states, tokens.prompt, tokens.eot, **common)

@@ -27,6 +27,7 @@ def greedy(
     max_tokens: int,
     allowed: Tensor | Sequence[int] | None = None,
     begin_suppressed: Sequence[int] = (),
+    is_pad: Tensor | None = None,
 ) -> list[Hypothesis]:
     """Decode the best token at every step.
 
@@ -34,7 +35,8 @@ def greedy(
     (``find_loop``) is stopped, cut and marked.
 
     Args:
-        model: transformers' ``WhisperForConditionalGeneration`` in eval mode.
+        model: transformers' ``WhisperForConditionalGeneration`` or ``SeamlessM4TForSpeechToText``
+            in eval mode.
         states: (B, T', D) encoder states, all of the same T'.
         prompt_ids: Start tokens, the same for all clips.
         eos_id: End token.
@@ -42,6 +44,7 @@ def greedy(
         allowed: Ids, or a boolean mask (V,), of tokens that may come out; the end token always
             may. Only their rows of the output layer are multiplied.
         begin_suppressed: Tokens that may not come first (Whisper: the space and the end).
+        is_pad: (B, T') states that are padding; None where none is.
 
     Returns:
         One hypothesis per clip; score = log_prob = summed log-probabilities over the allowed
@@ -50,7 +53,9 @@ def greedy(
     Raises:
         UsageError: The model is in training mode, or an argument does not fit it.
     """
-    steps = DecoderSteps(model, states, prompt_ids, eos_id, allowed, max_tokens, begin_suppressed)
+    steps = DecoderSteps(
+        model, states, prompt_ids, eos_id, allowed, max_tokens, begin_suppressed, is_pad
+    )
     n_clips = len(states)
     if not n_clips:
         return []

@@ -1,4 +1,4 @@
-"""A transformers Whisper decoder, one token a step, with its cache."""
+"""A transformers decoder (Whisper's, SeamlessM4T's), one token a step, with its cache."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ DROP_SHARE = 0.25
 
 
 class DecoderSteps:
-    """A Whisper decoder, one token a step; cross-attention keys are computed once.
+    """A decoder, one token a step; cross-attention keys are computed once.
 
     Args:
-        model: transformers' ``WhisperForConditionalGeneration`` (or anything with its
-            ``model.decoder`` and ``proj_out``), in eval mode.
+        model: transformers' ``WhisperForConditionalGeneration`` or ``SeamlessM4TForSpeechToText``
+            (any with ``get_decoder`` and ``get_output_embeddings``), in eval mode.
         states: (B, T', D) encoder states.
         prompt_ids: Tokens before the first decoded one, the same for all clips.
         eos_id: End token.
@@ -29,6 +29,7 @@ class DecoderSteps:
             token always may.
         max_tokens: Limit asked for; ``self.max_tokens`` is also limited by the decoder's positions.
         begin_suppressed: Tokens that may not come first.
+        is_pad: (B, T') states that are padding; None where none is.
 
     Raises:
         UsageError: The model is in training mode, or an argument does not fit it.
@@ -43,10 +44,11 @@ class DecoderSteps:
         allowed: Tensor | Sequence[int] | None,
         max_tokens: int,
         begin_suppressed: Sequence[int] = (),
+        is_pad: Tensor | None = None,
     ) -> None:
         from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-        self.decoder = model.model.decoder
+        self.decoder = model.get_decoder()
         self.eos_id = eos_id
         if self.decoder.training:
             raise UsageError("the model is in training mode: dropout would decode noise; .eval()")
@@ -55,12 +57,15 @@ class DecoderSteps:
                 f"decoding needs states (B, T', D) and a prompt; found {tuple(states.shape)} "
                 f"and {len(prompt_ids)} prompt tokens"
             )
-        limit = int(self.decoder.config.max_target_positions) - len(prompt_ids)
+        limit = int(self.decoder.max_target_positions) - len(prompt_ids)
         self.max_tokens = min(max_tokens, limit)
         self.states = states
+        self._heard = None if is_pad is None else ~is_pad
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         self._prompt = torch.tensor(list(prompt_ids), device=states.device)
-        self._project, self.ids = _projection(model.proj_out, allowed, eos_id, states.device)
+        self._project, self.ids = _projection(
+            model.get_output_embeddings(), allowed, eos_id, states.device
+        )
         self.end_column = eos_id if self.ids is None else int(torch.searchsorted(self.ids, eos_id))
         self._not_first = [c for c in map(self.column, begin_suppressed) if c is not None]
 
@@ -79,22 +84,26 @@ class DecoderSteps:
         """Feed the prompt; logits (B, A) of the first token, A = number of allowed tokens."""
         logits = self.step(self._prompt.expand(len(self.states), -1))
         logits[:, self._not_first] = -torch.inf
-        self.states = self.states[:1]  # only its presence is looked at from here on
+        self.states = self.states[:1]  # only its shape is looked at from here on
         return logits
 
     def step(self, token_ids: Tensor) -> Tensor:
         """Feed (R, U) token ids; float32 logits (R, A) of the token behind the last."""
+        mask = {} if self._heard is None else {"encoder_attention_mask": self._heard}
         out = self.decoder(
             input_ids=token_ids,
-            encoder_hidden_states=self.states,
+            encoder_hidden_states=self.states.expand(len(token_ids), -1, -1),
             past_key_values=self._cache,
             use_cache=True,
+            **mask,
         )
         return self._project(out.last_hidden_state[:, -1]).float()  # type: ignore[no-any-return]
 
     def select(self, rows: Tensor) -> None:
         """Keep only ``rows`` (int64) of everything cached; they may repeat."""
         self._cache.batch_select_indices(rows)
+        if self._heard is not None:
+            self._heard = self._heard[rows]
 
     def reorder(self, rows: Tensor) -> None:
         """Move histories between rows that hear the same clip: cross-attention stays."""
@@ -117,7 +126,8 @@ def _projection(
             f"the mask of allowed tokens has {len(given)} entries; the model's vocabulary has "
             f"{layer.out_features}"
         )
-    rows = slice(len(ids)) if int(ids[-1]) == len(ids) - 1 else ids  # a prefix needs no copy
+    first, last = int(ids[0]), int(ids[-1])
+    rows = slice(first, last + 1) if last - first + 1 == len(ids) else ids  # a slice is no copy
     weight = layer.weight[rows]
     bias = None if layer.bias is None else layer.bias[rows]
     return (lambda hidden: functional.linear(hidden, weight, bias)), ids

@@ -100,7 +100,7 @@ def min_frames(material: Material, utterance: Utterance) -> tuple[int, int]:
     if base is not None and base.letters is not None:
         text = "".join(char for char in text if char in base.letters)
     n_samples = round(utterance.duration_s / material.speeds[1] * SAMPLE_RATE)
-    if base is None:
+    if base is None or "ctc" not in base.families:  # a decoder needs no frame for each letter
         return needed([*map(ord, text)]), -(-n_samples // material.thresholds.ctc_frame_samples)
     return needed([*map(ord, text)]), max(0, base.frames(n_samples))
 
@@ -116,7 +116,8 @@ def no_alignment(material: Material) -> Iterator[Finding]:
             )
     if found:
         share = material.share(len(found))
-        who = "frames of 20 ms" if material.base is None else f"frames of {material.base.name}"
+        by_base = material.base is not None and "ctc" in material.base.families
+        who = f"frames of {base_of(material).name}" if by_base else "frames of 20 ms"
         yield Finding(
             graded(share, material.thresholds.wrong_share),
             "more text than sound",

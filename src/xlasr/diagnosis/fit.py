@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlasr.errors import BaseError
@@ -13,6 +12,7 @@ from xlasr.errors import BaseError
 if TYPE_CHECKING:
     from xlasr.config import Recipe
     from xlasr.models.hub import Base
+    from xlasr.models.seamless_tokens import SeamlessTokens
     from xlasr.models.tokenizer import WhisperTokens
 
 
@@ -26,7 +26,7 @@ class BaseFit:
         frames: Encoder positions of a clip of so many samples.
         max_samples: The longest clip it hears at once.
         letters: The letters of a CTC head that is kept; None where a new head learns them.
-        tokens: Whisper's pieces; None for other bases.
+        tokens: Pieces of a decoder; None for other bases.
         max_tokens: Pieces of text that its decoder can write; 0 without a decoder.
     """
 
@@ -35,7 +35,7 @@ class BaseFit:
     frames: Callable[[int], int]
     max_samples: int
     letters: frozenset[str] | None = None
-    tokens: WhisperTokens | None = None
+    tokens: WhisperTokens | SeamlessTokens | None = None
     max_tokens: int = 0
 
 
@@ -74,13 +74,21 @@ def fit(name: str, recipe: Recipe | None, language: str) -> BaseFit:
         letters = frozenset(CharTokenizer.load(base.folder).symbols)
     tokens, room = None, 0
     if "seq2seq" in families:
-        tokens, room = _pieces(base.folder, language)
+        prompted = recipe.prompt_language if recipe else None
+        tokens, room = _pieces(base, prompted or language)
     return BaseFit(name, families, frames, encoder.max_samples, letters, tokens, room)
 
 
 def _encoder(base: Base) -> Any:
     from xlasr.models.hub import load_self_supervised, whisper_encoder
+    from xlasr.models.seamless import SEAMLESS, seamless_class, seamless_encoder
 
+    if base.model_type in SEAMLESS:
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(base.folder)
+        hf = seamless_class(base.model_type, with_text=False)(config)
+        return seamless_encoder(hf, None)
     if base.model_type != "whisper":
         return load_self_supervised(base.folder, weights=False)
     from transformers import WhisperConfig
@@ -89,17 +97,24 @@ def _encoder(base: Base) -> Any:
     return whisper_encoder(WhisperEncoder(WhisperConfig.from_pretrained(base.folder)), None)
 
 
-def _pieces(folder: Path, language: str) -> tuple[WhisperTokens, int]:
-    """Whisper's tokenizer, and how many pieces of text fit behind its prompt."""
+def _pieces(base: Base, language: str) -> tuple[WhisperTokens | SeamlessTokens, int]:
+    """The decoder's tokenizer, and how many pieces of text fit behind its prompt."""
+    from xlasr.models.seamless import SEAMLESS
+    from xlasr.models.seamless_tokens import SeamlessTokens
     from xlasr.models.tokenizer import WhisperTokens
 
+    folder = base.folder
+    limit = "max_position_embeddings" if base.model_type in SEAMLESS else "max_target_positions"
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        room, n_vocab = int(config["max_target_positions"]), int(config["vocab_size"])
+        room, n_vocab = int(config[limit]), int(config["vocab_size"])
         path = folder / "generation_config.json"
         generation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaseError(f"{folder}: its configs cannot be read ({error}); copy it again") from error
+    if base.model_type in SEAMLESS:
+        pieces = SeamlessTokens.load(folder, n_vocab, language)
+        return pieces, room - len(pieces.prompt) - 1
     multilingual = generation.get("is_multilingual")
     tokens = WhisperTokens.load(folder, n_vocab, language, multilingual=multilingual)
     return tokens, room - len(tokens.prompt) - 1

@@ -61,7 +61,8 @@ def export_ct2(model_dir: Path, out_dir: Path, *, dtype: str = "float16") -> Pat
     config = _json(model_dir / "config.json")
     if config.get("model_type") != "whisper":
         raise BaseError(
-            f"{model_dir} holds a {config.get('model_type')!r}; CTranslate2 export is for Whisper"
+            f"{model_dir} holds a {config.get('model_type')!r}; CTranslate2 export is for Whisper. "
+            "The format transformers takes any model with a decoder"
         )
     refuse_adapters(model_dir, "CTranslate2's Whisper")
     generation: dict[str, Any] = {}

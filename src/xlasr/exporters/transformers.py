@@ -1,4 +1,4 @@
-"""A finished Whisper as a plain transformers directory."""
+"""A finished Whisper or SeamlessM4T as a plain transformers directory."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ Whisper, (B, n_samples) for the wav2vec 2.0 kind and (B, T, F) for w2v-BERT.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +45,17 @@ class Features:
     """A collated batch: ``values``, and the length of each clip.
 
     ``input_lens`` counts samples (int64); ``is_pad`` marks padded inputs where the encoder
-    needs telling.
+    needs telling. Of text, ``values`` are token ids (int64) and ``input_lens`` counts them.
     """
 
     values: Tensor
     input_lens: Tensor
     is_pad: Tensor | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether this is text for a text encoder, and no speech."""
+        return not self.values.is_floating_point()
 
     def to(self, device: torch.device) -> Features:
         """Move every tensor."""
@@ -71,6 +76,9 @@ class WhisperSpeechEncoder(nn.Module):
     """
 
     samples_per_position = 2 * HOP
+    length_adapter: nn.Module | None = None
+    tail: tuple[str, ...] = ("layer_norm.",)
+    """Names in ``hf`` of what ``upper`` does behind the last layer."""
 
     def __init__(self, hf: Any, context: Context | None) -> None:
         super().__init__()
@@ -159,6 +167,7 @@ class SelfSupervisedEncoder(nn.Module):
 
     context: Context | None = None
     max_positions: int | None = None  # no window of fixed length
+    tail: tuple[str, ...] = ()  # it is cut behind its end only
 
     def __init__(self, hf: Any, extractor: Any) -> None:
         super().__init__()
@@ -182,6 +191,11 @@ class SelfSupervisedEncoder(nn.Module):
     def samples_per_position(self) -> int:
         """Samples from one encoder position to the next."""
         return self.stride
+
+    @property
+    def length_adapter(self) -> nn.Module | None:
+        """Convolutions behind the layers that shorten the sequence, if the base has them."""
+        return getattr(self.hf, "adapter", None)
 
     def positions(self, n_samples: int) -> int:
         """Encoder positions given to a clip of ``n_samples``; its bucket for batching."""
@@ -236,12 +250,7 @@ class SelfSupervisedEncoder(nn.Module):
         if is_pad is None or not self.feels_padding:
             return self._states(features.values, None if is_pad is None else ~is_pad)
         lens = (~is_pad).sum(1)
-        alone: dict[int, Tensor] = {}
-        for n in sorted(set(lens.tolist())):
-            rows = torch.nonzero(lens == n)[:, 0]
-            found = self._states(features.values[rows, :n], None)
-            alone.update(zip(rows.tolist(), found, strict=True))
-        return nn.utils.rnn.pad_sequence([alone[i] for i in range(len(lens))], batch_first=True)
+        return by_length(features.values, lens, lambda values: self._states(values, None))
 
     def _states(self, values: Tensor, mask: Tensor | None) -> Tensor:
         name = "input_features" if self.is_mel else "input_values"
@@ -252,6 +261,24 @@ class SelfSupervisedEncoder(nn.Module):
     def layer_modules(self) -> Sequence[nn.Module]:
         """Transformer layers, bottom first."""
         return list(self.hf.encoder.layers)
+
+
+def by_length(values: Tensor, lens: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compute clips of one length at a time, without their padding.
+
+    Args:
+        values: (B, T, ...).
+        lens: (B,) of what is no padding.
+        run: (b, n, ...) -> (b, T', D).
+
+    Returns:
+        (B, T', D), zero-padded.
+    """
+    alone: dict[int, Tensor] = {}
+    for n in sorted(set(lens.tolist())):
+        rows = torch.nonzero(lens == n)[:, 0]
+        alone.update(zip(rows.tolist(), run(values[rows, :n]), strict=True))
+    return nn.utils.rnn.pad_sequence([alone[i] for i in range(len(lens))], batch_first=True)
 
 
 SpeechEncoder = WhisperSpeechEncoder | SelfSupervisedEncoder

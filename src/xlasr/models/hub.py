@@ -14,6 +14,7 @@ from xlasr.files import sha256
 from xlasr.models.bin_weights import bin_files, convert, converted_folder
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
+from xlasr.models.seamless import SEAMLESS, seamless_class
 
 NEVER_USED = ("masked_spec_embed", "proj_out.weight")  # xlasr masks by itself; tied
 SELF_SUPERVISED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")
@@ -42,6 +43,8 @@ class Base:
         """Families this base can serve."""
         if self.adapted == "ctc":
             return ("ctc",)  # its encoder went its own way; a decoder would not understand it
+        if self.model_type in SEAMLESS:
+            return ("seq2seq",)
         return ("ctc", "seq2seq") if self.model_type == "whisper" else ("ctc",)
 
 
@@ -86,7 +89,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise BaseError(f"{folder}/config.json names no model_type; is it damaged?") from error
-    known = ("whisper", *SELF_SUPERVISED)
+    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS)
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
     return Base(name, folder, weights_sha256(folder), model_type, _adapted_family(folder))
@@ -186,23 +189,58 @@ def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEn
         BaseError: Weights are damaged or missing, or there is no feature extractor.
     """
     import torch
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+    from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(folder)
     config.apply_spec_augment = False  # masking is xlasr's, so that it can be reproduced
     config.layerdrop = 0.0  # a dropped layer would make frozen caching and exact resume lie
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise BaseError(
-            f"{folder} has no usable preprocessor_config.json; save it there with "
-            "AutoFeatureExtractor.from_pretrained(ID).save_pretrained(directory)"
-        ) from error
+    extractor = load_extractor(folder)
     if weights:
         model = _pretrained(AutoModel, folder, config=config)
     else:
         model = AutoModel.from_config(config, dtype=torch.float32)
     return SelfSupervisedEncoder(model, extractor)
+
+
+def load_extractor(folder: Path) -> Any:
+    """Open the feature extractor of a base.
+
+    Raises:
+        BaseError: There is none.
+    """
+    from transformers import AutoFeatureExtractor
+
+    try:
+        return AutoFeatureExtractor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise BaseError(
+            f"{folder} has no usable preprocessor_config.json; save it there with "
+            "AutoFeatureExtractor.from_pretrained(ID).save_pretrained(directory)"
+        ) from error
+
+
+def load_seamless(folder: Path) -> Any:
+    """Load SeamlessM4T's speech-to-text part in float32, and its text encoder if it is there.
+
+    Raises:
+        BaseError: Weights are damaged or missing.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder)
+    # a dropped layer would make frozen caching and exact resume lie
+    config.speech_encoder_layerdrop = config.encoder_layerdrop = config.decoder_layerdrop = 0.0
+    names: set[str] = set()
+    try:
+        for path in folder.glob("*.safetensors"):
+            with safe_open(str(path), "pt") as opened:
+                names.update(opened.keys())
+    except (OSError, SafetensorError) as error:
+        raise BaseError(f"the weights in {folder} cannot be loaded: {error}") from error
+    with_text = any(name.startswith("text_encoder.") for name in names)
+    kind = seamless_class(config.model_type, with_text=with_text)
+    return _pretrained(kind, folder, config=config)
 
 
 def _pretrained(kind: Any, folder: Path, **options: Any) -> Any:

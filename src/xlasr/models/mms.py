@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from xlasr.errors import BaseError, UsageError
 from xlasr.models.ctc import CTCModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.models.tokenizer import CharTokenizer
 
 LAYER = "adapter_layer"
 
 
-def mms_parameters(model: CTCModel | WhisperModel) -> list[str]:
+def mms_parameters(model: CTCModel | Seq2SeqModel) -> list[str]:
     """Names of the parameters of a base's own language adapters.
 
     Raises:

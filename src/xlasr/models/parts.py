@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ from torch import Tensor, nn
 
 from xlasr.errors import BaseError, UsageError
 from xlasr.models.ctc import CTCModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.models.tokenizer import CharTokenizer
 
-Where = Literal["encoder", "decoder", "both"]
+Where = Literal["encoder", "decoder", "both", "length"]
 FORMAT = 1
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": nn.functional.relu,
@@ -31,6 +32,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 MARK = ".bottlenecks."
 """In the name of every parameter of an adapter, and of no other."""
+EMBEDDING = re.compile(r"embed_tokens|^shared\.|^lm_head\.")
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,14 @@ class Part:
     Args:
         shapes: Of its adapters; none where it is a head alone.
         language: BCP-47 tag.
-        tokenizer: Alphabet of its head; None for Whisper.
-        head: Its CTC head; None for Whisper.
+        prompt_language: Under whose token it writes, if not under its own; None for CTC.
+        tokenizer: Alphabet of its head; None with a decoder.
+        head: Its CTC head; None with a decoder.
     """
 
     shapes: tuple[BottleneckShape, ...]
     language: str
+    prompt_language: str | None = None
     tokenizer: CharTokenizer | None = None
     head: nn.Linear | None = None
 
@@ -109,27 +113,46 @@ def _behind(layer: nn.Module, _: Any, output: Any) -> Any:
     return (slot(output[0]), *output[1:]) if isinstance(output, tuple) else slot(output)
 
 
-def layers_of(model: CTCModel | WhisperModel, where: Where) -> list[nn.Module]:
-    """Transformer layers behind which adapters stand.
+def layers_of(model: CTCModel | Seq2SeqModel, where: Where) -> list[nn.Module]:
+    """Layers behind which adapters stand.
 
     Raises:
-        UsageError: The model has no decoder.
+        UsageError: The model has no decoder, or no length adapter.
     """
     layers: list[nn.Module] = []
     if where in ("encoder", "both"):
         layers += model.encoder.layer_modules()
     if where in ("decoder", "both"):
-        if not isinstance(model, WhisperModel):
+        if not isinstance(model, Seq2SeqModel):
             raise UsageError(
                 f"adapters behind the layers of the {where!r} need a decoder, and a model of "
                 f"family {model.family!r} has none; say train.adapter.where: encoder"
             )
-        layers += list(model.hf.model.decoder.layers)
+        layers += list(model.decoder.layers)
+    if where == "length":
+        if isinstance(model, CTCModel):
+            raise UsageError("train.adapter.where: length is for SeamlessM4T; say encoder")
+        layers += length_adapter(model).get_submodule("layers").children()
     return layers
 
 
+def length_adapter(model: CTCModel | Seq2SeqModel) -> nn.Module:
+    """The layers that shorten the sequence behind the encoder.
+
+    Raises:
+        UsageError: The base has none.
+    """
+    found = model.encoder.length_adapter
+    if found is None:
+        raise UsageError(
+            f"the base {model.info['base']['name']} ({model.info['base']['model_type']}) has no "
+            "length adapter: SeamlessM4T has one, and self-supervised bases with add_adapter"
+        )
+    return found
+
+
 def add_bottlenecks(
-    model: CTCModel | WhisperModel, shape: BottleneckShape, name: str | None = None
+    model: CTCModel | Seq2SeqModel, shape: BottleneckShape, name: str | None = None
 ) -> None:
     """Put new adapters behind the layers and switch to their part; outputs do not change.
 
@@ -145,7 +168,7 @@ def add_bottlenecks(
     layers = layers_of(model, shape.where)
     if any(name in slot.bottlenecks for slot in map(_slot, layers) if slot):
         raise UsageError(f"part {name!r} has adapters behind layers of the {shape.where} already")
-    dim = int(model.encoder.hf.config.hidden_size)  # of Whisper's decoder too
+    dim = int(model.encoder.hf.config.hidden_size)  # of a decoder too
     for layer in layers:
         slot = _slot(layer)
         if slot is None:
@@ -162,16 +185,16 @@ def _slot(layer: nn.Module) -> BottleneckSlot | None:
 
 
 def hold_part(
-    model: CTCModel | WhisperModel, name: str, shapes: tuple[BottleneckShape, ...] = ()
+    model: CTCModel | Seq2SeqModel, name: str, shapes: tuple[BottleneckShape, ...] = ()
 ) -> None:
     """Let the model's present head, alphabet and language be the part ``name``."""
-    part = Part(shapes, str(model.info["language"]))
+    part = Part(shapes, str(model.info["language"]), model.info.get("prompt_language"))
     if isinstance(model, CTCModel):
         part.tokenizer, part.head = model.tokenizer, model.head
     model.parts[name] = part
 
 
-def use_part(model: CTCModel | WhisperModel, name: str | None) -> None:
+def use_part(model: CTCModel | Seq2SeqModel, name: str | None) -> None:
     """Switch to another part; nothing is loaded or copied.
 
     Args:
@@ -192,25 +215,27 @@ def use_part(model: CTCModel | WhisperModel, name: str | None) -> None:
         return
     part = model.parts[name]
     model.info["language"] = part.language
-    if isinstance(model, CTCModel) and part.head is not None and part.tokenizer is not None:
+    if isinstance(model, Seq2SeqModel):
+        model.set_language(part.language, part.prompt_language)
+    elif part.head is not None and part.tokenizer is not None:
         model.head, model.tokenizer = part.head, part.tokenizer
 
 
-def base_fingerprint(model: CTCModel | WhisperModel) -> str:
-    """sha256 over the weights that parts leave alone: the encoder, and Whisper's decoder layers.
+def base_fingerprint(model: CTCModel | Seq2SeqModel) -> str:
+    """sha256 over the weights that parts leave alone: the encoder, and a decoder's layers.
 
     The embedding is not among them: it may be cut to a language without changing what a part does.
     """
     digest = hashlib.sha256()
-    whole = model.hf.model if isinstance(model, WhisperModel) else model.encoder.hf
+    whole = model.trunk if isinstance(model, Seq2SeqModel) else model.encoder.hf
     for name, value in sorted(whole.state_dict().items()):
-        if MARK not in f".{name}" and "embed_tokens" not in name:
+        if MARK not in f".{name}" and not EMBEDDING.search(name):
             digest.update(name.removeprefix("encoder.").encode())
             digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def save_part(model: CTCModel | WhisperModel, folder: Path, name: str | None = None) -> None:
+def save_part(model: CTCModel | Seq2SeqModel, folder: Path, name: str | None = None) -> None:
     """Write one part, and nothing of the base.
 
     Args:
@@ -243,6 +268,7 @@ def save_part(model: CTCModel | WhisperModel, folder: Path, name: str | None = N
         "format": FORMAT,
         "family": model.family,
         "language": part.language,
+        "prompt_language": part.prompt_language,
         "shapes": [asdict(shape) for shape in part.shapes],
         "base": model.info["base"] | {"weights_sha256": base_fingerprint(model)},
     }
@@ -250,7 +276,7 @@ def save_part(model: CTCModel | WhisperModel, folder: Path, name: str | None = N
 
 
 def load_part(
-    model: CTCModel | WhisperModel, folder: Path, name: str | None = None, *, check: bool = True
+    model: CTCModel | Seq2SeqModel, folder: Path, name: str | None = None, *, check: bool = True
 ) -> str:
     """Put a saved part on a base and switch to it.
 
@@ -275,7 +301,7 @@ def load_part(
         tensors = load_file(str(folder / "part.safetensors"))
         family, wanted = meta["family"], meta["base"]["weights_sha256"]
         shapes = [BottleneckShape(**shape) for shape in meta["shapes"]]
-        language = str(meta["language"])
+        language, prompt = str(meta["language"]), meta.get("prompt_language")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BaseError(f"{folder} holds no part of a model ({error})") from error
     if family != model.family:
@@ -293,6 +319,8 @@ def load_part(
         model.tokenizer = CharTokenizer.load(folder)
         model.head = nn.Linear(model.encoder.dim, len(model.tokenizer))
     model.info["language"] = language
+    model.info.pop("prompt_language", None)
+    model.info |= {} if prompt is None else {"prompt_language": prompt}
     hold_part(model, name)
     for shape in shapes:
         add_bottlenecks(model, shape, name)
@@ -315,7 +343,7 @@ def load_part(
     return name
 
 
-def drop_part(model: CTCModel | WhisperModel, name: str) -> None:
+def drop_part(model: CTCModel | Seq2SeqModel, name: str) -> None:
     """Take a part off the base; a CTC model is left with its head until another is used."""
     del model.parts[name]
     for module in model.modules():

@@ -1,7 +1,7 @@
 """A model on disk: ``xlasr.json`` beside safetensors and configs. Opens without training code.
 
-For Whisper the folder is a plain transformers directory with ``xlasr.json`` added; for CTC it
-holds encoder and head in ``model.safetensors`` and the base's own configs.
+For Whisper and SeamlessM4T the folder is a plain transformers directory with ``xlasr.json`` added;
+for CTC it holds encoder and head in ``model.safetensors`` and the base's own configs.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from xlasr.models.encoders import Context, SpeechEncoder, WhisperSpeechEncoder
 from xlasr.models.hub import (
     Base,
     base_files,
+    load_extractor,
+    load_seamless,
     load_self_supervised,
     load_whisper,
     whisper_encoder,
 )
 from xlasr.models.mms import LAYER, save_mms_adapter
 from xlasr.models.parts import MARK, load_part, save_part
-from xlasr.models.seq2seq import WhisperModel, set_generation_config
+from xlasr.models.seamless import SEAMLESS, SeamlessModel, seamless_encoder
+from xlasr.models.seamless_tokens import SeamlessTokens
+from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
 from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-SpeechModel = CTCModel | WhisperModel
+SpeechModel = CTCModel | Seq2SeqModel
 
 
 def from_base(
@@ -40,6 +44,7 @@ def from_base(
     *,
     context: Context | None,
     language: str,
+    prompt_language: str | None = None,
     alphabet: CharTokenizer | None = None,
 ) -> SpeechModel:
     """Build a model of a family on a base; a finished run of that family keeps its vocabulary.
@@ -49,10 +54,12 @@ def from_base(
         family: ``ctc`` or ``seq2seq``.
         context: Whisper's short context; ignored by self-supervised encoders.
         language: BCP-47 tag of what it will recognise.
+        prompt_language: Under whose token it is written, where the base has none for ``language``;
+            None is ``language``. Only for families with a prompt.
         alphabet: Letters of the new CTC head; not needed where the base has one.
 
     Raises:
-        BaseError: The base has no such family.
+        BaseError: The base has no such family, or no token for the language.
     """
     if family not in base.families:
         raise BaseError(
@@ -65,15 +72,12 @@ def from_base(
         "language": language,
         "text": "headline",
     }
+    if prompt_language is not None and family == "seq2seq":
+        info["prompt_language"] = prompt_language
     if base.adapted == family:
         return _go_on(base, info, context)
     if family == "seq2seq":
-        hf = load_whisper(base.folder)
-        multilingual = getattr(hf.generation_config, "is_multilingual", None)
-        tokens = WhisperTokens.load(
-            base.folder, hf.config.vocab_size, language, multilingual=multilingual
-        )
-        return WhisperModel(hf, whisper_encoder(hf.model.encoder, context), tokens, info)
+        return _seq2seq(base.folder, info, context)
     if alphabet is None:
         raise BaseError("a CTC head needs an alphabet")
     encoder: SpeechEncoder
@@ -84,16 +88,27 @@ def from_base(
     return CTCModel(encoder, alphabet, info)
 
 
+def _seq2seq(folder: Path, info: dict[str, Any], context: Context | None) -> Seq2SeqModel:
+    """Whisper or SeamlessM4T from a transformers directory."""
+    prompted = info.get("prompt_language") or info["language"]
+    if info["base"]["model_type"] in SEAMLESS:
+        hf = load_seamless(folder)
+        encoder = seamless_encoder(hf, load_extractor(folder))
+        pieces = SeamlessTokens.load(folder, hf.config.vocab_size, prompted)
+        return SeamlessModel(hf, encoder, pieces, info)
+    hf = load_whisper(folder)
+    multilingual = getattr(hf.generation_config, "is_multilingual", None)
+    tokens = WhisperTokens.load(folder, hf.config.vocab_size, prompted, multilingual=multilingual)
+    return WhisperModel(hf, whisper_encoder(hf.model.encoder, context), tokens, info)
+
+
 def _go_on(base: Base, info: dict[str, Any], context: Context | None) -> SpeechModel:
     """A finished model as the beginning of another run."""
     model = load_model(base.folder)
     info["text"] = model.info["text"]
     model.info = info
-    if isinstance(model, WhisperModel):
-        tokens = model.tokenizer
-        model.tokenizer = WhisperTokens(
-            tokens.spec, tokens.n_vocab, info["language"], tokens.multilingual
-        )
+    if isinstance(model, Seq2SeqModel):
+        model.set_language(info["language"], info.get("prompt_language"))
     if isinstance(model.encoder, WhisperSpeechEncoder):
         model.encoder.context = context
     return model
@@ -136,10 +151,10 @@ def save_model(
     if isinstance(model, CTCModel) and any(f".{LAYER}." in name for name in state):
         save_mms_adapter(model, folder)
     state = {k: v for k, v in state.items() if MARK not in k}
-    if isinstance(model, WhisperModel):
+    if isinstance(model, Seq2SeqModel):
         state = {k.removeprefix("hf."): v for k, v in state.items()}
-        state.pop("proj_out.weight", None)  # tied to the embedding
-        set_generation_config(model.hf, model.tokenizer)
+        state = {k: v for k, v in state.items() if k not in model.tied}
+        model.set_generation_config()
         model.hf.config.save_pretrained(folder)
         model.hf.generation_config.save_pretrained(folder)
     model.tokenizer.save(folder)
@@ -176,12 +191,7 @@ def load_model(folder: Path) -> SpeechModel:
     context = Context(**meta.pop("context")) if meta.get("context") else meta.pop("context", None)
     model: SpeechModel
     if meta["family"] == "seq2seq":
-        hf = load_whisper(folder)
-        multilingual = getattr(hf.generation_config, "is_multilingual", None)
-        tokens = WhisperTokens.load(
-            folder, hf.config.vocab_size, meta["language"], multilingual=multilingual
-        )
-        model = WhisperModel(hf, whisper_encoder(hf.model.encoder, context), tokens, meta)
+        model = _seq2seq(folder, meta, context)
     else:
         encoder: SpeechEncoder
         if meta["base"]["model_type"] == "whisper":

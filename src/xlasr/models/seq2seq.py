@@ -1,4 +1,4 @@
-"""Whisper as a recogniser of one language, also one it has no token for."""
+"""Encoder-decoder recognisers: what Whisper and SeamlessM4T share, and Whisper itself."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ if TYPE_CHECKING:
     from xlasr.models.parts import Part
 
 
-class WhisperModel(nn.Module):
-    """transformers' Whisper with the short-context encoder.
+class Seq2SeqModel(nn.Module):
+    """A transformers encoder-decoder whose encoder is wrapped; a subclass for each kind of base.
 
     Args:
-        hf: ``WhisperForConditionalGeneration``.
-        encoder: Wraps ``hf.model.encoder``.
-        tokenizer: Whisper's BPE.
+        hf: The transformers model with its output layer.
+        encoder: Wraps the speech encoder of ``hf``.
+        tokenizer: Pieces, prompt and end token.
         info: Where the model comes from; saved with it.
     """
 
     family = "seq2seq"
+    tied: tuple[str, ...] = ()
+    """Names in ``hf`` of weights that are the embedding's too; saved once."""
 
-    def __init__(
-        self,
-        hf: Any,
-        encoder: WhisperSpeechEncoder,
-        tokenizer: WhisperTokens,
-        info: dict[str, Any],
-    ) -> None:
+    encoder: Any
+    tokenizer: Any
+
+    def __init__(self, hf: Any, encoder: Any, tokenizer: Any, info: dict[str, Any]) -> None:
         super().__init__()
         self.hf = hf
         # hf owns the encoder's parameters; registering the wrapper too would list them twice
@@ -45,26 +44,63 @@ class WhisperModel(nn.Module):
         self.active_part: str | None = None
         self.anchor: Any = None  # see objectives.ewc
 
-    encoder: WhisperSpeechEncoder
-
-    def train(self, mode: bool = True) -> WhisperModel:
+    def train(self, mode: bool = True) -> Seq2SeqModel:
         """Switch dropout on or off, in the encoder's wrapper too."""
         super().train(mode)
         self.encoder.train(mode)
         return self
 
-    def features(self, clips: Clips, positions: int | None = None) -> Features:
-        """Collate clips at one context; see the encoder."""
-        return self.encoder.features(clips, positions)
+    @property
+    def decoder(self) -> Any:
+        """The decoder of ``hf``; its layers are ``decoder.layers``."""
+        return self.hf.get_decoder()
 
-    def out_lens(self, input_lens: Tensor) -> Tensor:
-        """Positions that hold speech (int64) for lengths in samples."""
-        return self.encoder.out_lens(input_lens)
+    @property
+    def trunk(self) -> Any:
+        """Encoder and decoder."""
+        return self.hf
+
+    @property
+    def output_layer(self) -> Any:
+        """States (..., D) to logits (..., V)."""
+        return self.hf.get_output_embeddings()
 
     @property
     def max_tokens(self) -> int:
         """Decoder positions, prompt included."""
-        return int(self.hf.config.max_target_positions)
+        return int(self.decoder.max_target_positions)
+
+    def features(self, clips: Clips, positions: int | None = None) -> Features:
+        """Collate clips (of one context, for Whisper); see the encoder."""
+        return self.encoder.features(clips, positions)  # type: ignore[no-any-return]
+
+    def out_lens(self, input_lens: Tensor) -> Tensor:
+        """Positions that hold speech (int64) for lengths in samples."""
+        return self.encoder.out_lens(input_lens)  # type: ignore[no-any-return]
+
+    def set_language(self, language: str, prompt_language: str | None = None) -> None:
+        """Say what will be recognised, and under which language's token it is prompted.
+
+        Args:
+            language: BCP-47 tag.
+            prompt_language: Of the prompt, where the base has no token for ``language``.
+
+        Raises:
+            BaseError: The base has no token for it.
+        """
+        self.tokenizer = self.tokenizer.for_language(prompt_language or language)
+        self.info["language"] = language
+        self.info.pop("prompt_language", None)
+        if prompt_language is not None:
+            self.info["prompt_language"] = prompt_language
+
+    def set_generation_config(self) -> None:
+        """Let plain transformers decode as xlasr does; before the model is saved."""
+        raise NotImplementedError
+
+    def is_pad(self, states: Tensor, input_lens: Tensor) -> Tensor | None:
+        """Encoder states (B, T') that the decoder must not hear; None where it may hear all."""
+        return None
 
     def target_ids(self, texts: Sequence[str], dropout: float = 0.0) -> tuple[Tensor, Tensor]:
         """Teacher-forcing inputs and targets.
@@ -95,10 +131,48 @@ class WhisperModel(nn.Module):
             targets[i, len(prompt) - 1 : len(sequence)] = torch.tensor([*row, eot])
         return inputs, targets
 
-    def decoder_states(self, states: Tensor, inputs: Tensor) -> Tensor:
-        """Teacher-forced decoder: (B, T', D), (B, U) -> (B, U, D)."""
-        out = self.hf.model.decoder(input_ids=inputs, encoder_hidden_states=states, use_cache=False)
+    def decoder_states(
+        self, states: Tensor, inputs: Tensor, input_lens: Tensor | None = None
+    ) -> Tensor:
+        """Teacher-forced decoder.
+
+        Args:
+            states: (B, T', D) from the encoder.
+            inputs: (B, U) token ids.
+            input_lens: As in the features; None where no state is padding.
+
+        Returns:
+            (B, U, D).
+        """
+        is_pad = None if input_lens is None else self.is_pad(states, input_lens)
+        heard = {} if is_pad is None else {"encoder_attention_mask": ~is_pad}
+        out = self.decoder(input_ids=inputs, encoder_hidden_states=states, use_cache=False, **heard)
         return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def forward(self, features: Features, inputs: Tensor) -> Tensor:
+        """Logits (B, U, V) of a teacher-forced pass."""
+        states = self.encoder(features)
+        return self.output_layer(self.decoder_states(states, inputs, features.input_lens))  # type: ignore[no-any-return]
+
+
+class WhisperModel(Seq2SeqModel):
+    """Whisper as a recogniser of one language, also one it has no token for.
+
+    ``hf`` is a ``WhisperForConditionalGeneration``; its encoder works at a short context.
+    """
+
+    tied = ("proj_out.weight",)
+    encoder: WhisperSpeechEncoder
+    tokenizer: WhisperTokens
+
+    @property
+    def trunk(self) -> Any:
+        """Encoder and decoder, without the output layer."""
+        return self.hf.model
+
+    def set_generation_config(self) -> None:
+        """The same prompt, the same tokens allowed; see the function of this name."""
+        set_generation_config(self.hf, self.tokenizer)
 
     def cut_vocabulary(self, tokenizer: WhisperTokens, old_ids: list[int]) -> None:
         """Keep only the embedding rows ``old_ids``, in the order of the cut tokenizer."""
@@ -111,11 +185,6 @@ class WhisperModel(nn.Module):
         self.hf.proj_out.weight = kept.weight
         remap_token_ids(self.hf, self.tokenizer, {old: new for new, old in enumerate(old_ids)})
         self.tokenizer = tokenizer
-
-    def forward(self, features: Features, inputs: Tensor) -> Tensor:
-        """Logits (B, U, V) of a teacher-forced pass."""
-        states = self.encoder(features)
-        return self.hf.proj_out(self.decoder_states(states, inputs))  # type: ignore[no-any-return]
 
 
 def remap_token_ids(hf: Any, tokenizer: WhisperTokens, new_id: dict[int, int]) -> None:

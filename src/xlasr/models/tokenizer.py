@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections import Counter
@@ -109,21 +110,17 @@ class WhisperTokens:
         self.eot = self._special("<|endoftext|>")
         self.no_timestamps = self._special("<|notimestamps|>")
         self.multilingual = self.eot == 50257 if multilingual is None else multilingual
-        start = self._special("<|startoftranscript|>")
-        self.prompt = [start, self.no_timestamps]
-        if self.multilingual:
-            tag = (language or "en").split("-")[0]
-            token = self._bpe.token_to_id(f"<|{tag}|>")
-            if token is None:
-                token = self._special("<|en|>")
-            self.prompt = [start, token, self._special("<|transcribe|>"), self.no_timestamps]
 
     @property
-    def _merges(self) -> list[tuple[str, str]]:
-        """Pairs in the order in which they are merged; both spellings of the file are read."""
-        merges = self.spec["model"]["merges"]
-        pairs = (m.split(" ") if isinstance(m, str) else m for m in merges)
-        return [(first, second) for first, second in pairs]
+    def prompt(self) -> list[int]:
+        """Tokens before the text."""
+        start = self._special("<|startoftranscript|>")
+        if not self.multilingual:
+            return [start, self.no_timestamps]
+        token = self._bpe.token_to_id(f"<|{(self.language or 'en').split('-')[0]}|>")
+        if token is None:
+            token = self._special("<|en|>")
+        return [start, int(token), self._special("<|transcribe|>"), self.no_timestamps]
 
     def _special(self, token: str) -> int:
         found = self._bpe.token_to_id(token)
@@ -153,28 +150,27 @@ class WhisperTokens:
             uniform: Draws from [0, 1).
         """
         if self._ranks is None:
-            self._ranks = {pair: rank for rank, pair in enumerate(self._merges)}
-        ranks, vocab = self._ranks, self.spec["model"]["vocab"]
-        ids: list[int] = []
-        for word, _ in self._bpe.pre_tokenizer.pre_tokenize_str(" " + text.strip()):
-            parts = list(word)
-            while len(parts) > 1:
-                possible = [
-                    (ranks[pair], at)
-                    for at, pair in enumerate(itertools.pairwise(parts))
-                    if pair in ranks and not (dropout and uniform() < dropout)
-                ]
-                if not possible:
-                    break
-                _, at = min(possible)
-                parts[at : at + 2] = [parts[at] + parts[at + 1]]
-            ids += [vocab[part] for part in parts]
-        return ids
+            self._ranks = merge_ranks(self.spec)
+        vocab = self.spec["model"]["vocab"]
+        words = self._bpe.pre_tokenizer.pre_tokenize_str(" " + text.strip())
+        drawn = (draw_pieces(word, self._ranks, dropout, uniform) for word, _ in words)
+        return [vocab[piece] for pieces in drawn for piece in pieces]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; special tokens and time stamps are left out."""
         text: str = self._bpe.decode([i for i in ids if i < self.eot], skip_special_tokens=True)
         return text.strip()
+
+    @property
+    def allowed(self) -> range:
+        """Ids that may be decoded: pieces and the end, no time stamps and no other specials."""
+        return range(self.eot + 1)
+
+    def for_language(self, language: str) -> WhisperTokens:
+        """Return the same pieces, prompted for another language."""
+        other = copy.copy(self)
+        other.language = language
+        return other
 
     def unknown(self, texts: Iterable[str]) -> dict[str, int]:
         """Nothing: bytes spell everything."""
@@ -190,7 +186,7 @@ class WhisperTokens:
             The cut tokenizer, and the old id of each new id (rows to keep of the embedding).
         """
         vocab: dict[str, int] = self.spec["model"]["vocab"]
-        merges = self._merges
+        merges = list(merge_ranks(self.spec))
         parts: dict[str, list[str]] = {}  # of every merge that makes the piece, if several do
         for a, b in merges:
             parts.setdefault(a + b, []).extend((a, b))
@@ -241,4 +237,39 @@ class WhisperTokens:
         return cls(json.loads(path.read_text(encoding="utf-8")), n_vocab, language, multilingual)
 
 
-Tokenizer = CharTokenizer | WhisperTokens
+def merge_ranks(spec: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Pairs of a BPE in the order in which they are merged; both spellings of the file are read.
+
+    Args:
+        spec: A parsed ``tokenizer.json``.
+    """
+    pairs = (m.split(" ") if isinstance(m, str) else m for m in spec["model"]["merges"])
+    return {(first, second): rank for rank, (first, second) in enumerate(pairs)}
+
+
+def draw_pieces(
+    word: str,
+    ranks: dict[tuple[str, str], int],
+    dropout: float,
+    uniform: Callable[[], float],
+) -> list[str]:
+    """One random segmentation of a word (BPE-dropout, Provilkov et al. 2020, section 3).
+
+    Args:
+        word: As the pre-tokenizer gives it.
+        ranks: What ``merge_ranks`` gives.
+        dropout: Probability that a merge is passed over each time it could be made.
+        uniform: Draws from [0, 1).
+    """
+    parts = list(word)
+    while len(parts) > 1:
+        possible = [
+            (ranks[pair], at)
+            for at, pair in enumerate(itertools.pairwise(parts))
+            if pair in ranks and not (dropout and uniform() < dropout)
+        ]
+        if not possible:
+            break
+        _, at = min(possible)
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts

@@ -83,6 +83,8 @@ def plan_stages(
         }
         if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
             content["kept"] = [Corpus.open(path).sha256 for path in kept]
+        if recipe.prompt_language is not None:
+            content["prompt_language"] = recipe.prompt_language
         if stage.output.extra_text:
             content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -186,7 +188,12 @@ def build_model(
     if stage.init == "base":
         alphabet = CharTokenizer.from_texts(texts) if recipe.family == "ctc" else None
         model = from_base(
-            base, recipe.family, context=context, language=language, alphabet=alphabet
+            base,
+            recipe.family,
+            context=context,
+            language=language,
+            prompt_language=recipe.prompt_language,
+            alphabet=alphabet,
         )
     else:
         model = load_model(folders[stage.init] / "model")
@@ -303,13 +310,16 @@ def _tell(
     """Record what the data and the settings already say, before the first update."""
     tell = trainer.guards.tell
     alphabet = model.tokenizer.symbols if isinstance(model, CTCModel) else []
-    lacking = [f"{c!r} x{n}" for c, n in letters.items() if alphabet and c not in alphabet]
+    unknown = model.tokenizer.unknown(letters)
+    lacking = [f"{c!r} x{n}" for c, n in letters.items() if c in unknown]
     if lacking:
         tell(
             "letters_left_out",
             0,
-            f"training transcripts have letters that the head lacks: {', '.join(lacking)}",
-            "they are not learnt; set output.mode to extend or replace",
+            f"training transcripts have letters that the model lacks: {', '.join(lacking)}",
+            "they are not learnt; set output.mode to extend or replace"
+            if model.family == "ctc"
+            else "they are not learnt: the pieces of the base do not spell them",
         )
     seen = {*letters, *alphabet}
     in_dev = Counter(c for text in dev_set.texts() for c in text if c not in seen)

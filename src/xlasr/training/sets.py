@@ -16,7 +16,7 @@ from xlasr.errors import DataError
 from xlasr.features.augment import Samples, add_noise, speed
 from xlasr.features.conditions import open_condition
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.objectives.ctc import min_frames
 from xlasr.training.guards import keep_usable
 
@@ -105,7 +105,7 @@ def drop_unusable(
             return "no text left after normalisation"
         if not ids:
             return "no letter of the text is in the alphabet"
-        if isinstance(model, WhisperModel):
+        if isinstance(model, Seq2SeqModel):
             room = model.max_tokens - len(model.tokenizer.prompt) - 1
             return f"more than {room} tokens" if len(ids) > room else None
         shortest = round(duration_s / max(speeds) * 16_000)
