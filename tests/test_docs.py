@@ -85,7 +85,7 @@ def test_the_layouts_page_is_complete() -> None:
     names |= {"--tier", "--channel"}
     missing = sorted(n for n in names if not re.search(rf"(`|^### ){re.escape(n)}\b", page, re.M))
     assert not missing
-    sources = re.search(r"xlasr prepare fillets-cs .*", page)
+    sources = re.search(r"xlasr prepare fillets-cs .*\n.*", page)
     assert sources is not None
     for name in SOURCES:
         stem, _, language = name.rpartition("-")
