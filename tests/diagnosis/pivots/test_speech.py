@@ -53,6 +53,16 @@ def test_a_ripple_is_no_syllable() -> None:
         assert abs(len(found) - n) <= (1 if n else 0)
 
 
+def test_a_shoulder_is_no_syllable() -> None:
+    # loudness in dB at these times: a syllable falls by 8, and rises by 1 or by 5 on the way down
+    t = np.arange(RATE) / RATE
+    for rise, n in ((1.0, 0), (5.0, 1)):
+        level = np.interp(t, [0, 0.3, 0.5, 0.6, 0.9, 1], [-20, 0, -8, -8 + rise, -20, -24])
+        sound = 0.1 * 10 ** (level / 20) * np.sin(2 * np.pi * 1000 * t)
+        for played in (sound, sound[::-1]):  # backwards it rises by 8 with a dip on the way
+            assert len(speech.syllables(played.astype(np.float32))) == n
+
+
 def test_letters_are_timed_by_alignment() -> None:
     timer = speech.letter_timer(fake_model())
     # a letter of this voice is 3 frames of 20 ms and 20 ms of silence
