@@ -48,6 +48,7 @@ def known_as(tag: str, labels: set[str]) -> str:
     return ""
 
 
+@functools.cache
 def is_near(found: str, expected: str) -> bool:
     """Whether a text in one language may well be called the other."""
     import langcodes
