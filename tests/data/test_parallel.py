@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import parallel_text
+from tests.conftest import fetched
 
 from xlasr.data.card import Card
 from xlasr.data.corpus import Utterance
 from xlasr.data.language import identifier
-from xlasr.data.parallel import ParallelText, clean, read_lines, read_pairs
+from xlasr.data.parallel import (
+    Pair,
+    ParallelText,
+    clean,
+    read_lines,
+    read_pairs,
+    training_pairs,
+    write_pairs,
+)
+from xlasr.data.readers.debian import fetch
+from xlasr.data.splits import side_of
+from xlasr.data.text import normalise
 from xlasr.data.writing import write_corpus
 from xlasr.errors import DataError
 
@@ -39,6 +54,8 @@ def test_pairs_as_they_stand(tmp_path: Path) -> None:
     # the longer side, 15 characters a second
     assert text.durations_s.tolist() == pytest.approx([3 / 15, 8 / 15])
     assert read_pairs(write(tmp_path, GOOD)).sha256 != text.sha256
+    write_pairs(text, tmp_path / "again.tsv")
+    assert read_pairs(tmp_path / "again.tsv").pairs == text.pairs
 
 
 def test_unequal_sides_are_an_error_with_file_and_line(tmp_path: Path) -> None:
@@ -147,3 +164,82 @@ def test_plain_text_and_the_transcripts_of_train(tmp_path: Path) -> None:
     found: ParallelText = read_lines(corpus.path)
     assert [p.text for p in found] == ["Ano.", "Jo."]
     assert found.sha256 == corpus.sha256
+
+
+def test_no_line_of_a_held_out_group_is_paired() -> None:
+    sides = {g: side_of(g) for g in (f"scene{i}" for i in range(40))}
+    train, dev, test = (
+        [g for g, s in sides.items() if s == wanted] for wanted in ("train", "dev", "test")
+    )
+    english = {
+        "1": (train[0], "Good day."),
+        "2": (train[1], "Who are you?"),
+        "3": (train[1], "Yes."),  # said in a test group as well
+        "4": (train[2], "Never."),  # its Czech is said in a dev group
+        "5": (train[2], "..."),
+        "6": (dev[0], "A dev line."),
+        "7": (test[0], "A test line."),
+        "8": (test[1], "YES"),  # has no Czech
+        "10": (train[3], "Nobody knows it in Czech."),
+    }
+    czech = {
+        "7": (test[0], "Testová."),
+        "6": (dev[0], "Vývojová."),
+        "5": (train[2], "Hm."),
+        "4": (train[2], "Nikdy!"),
+        "3": (train[1], "Ano."),
+        "2": (train[1], "Kdo jsi?"),
+        "1": (train[0], "Dobrý\nden."),
+        "9": (dev[0], "nikdy"),  # has no English
+        "11": (train[4], "Bez angličtiny."),
+    }
+    pairs, left_out = training_pairs(english, czech)
+    assert pairs == [Pair("Who are you?", "Kdo jsi?"), Pair("Good day.", "Dobrý den.")]
+    assert left_out == {
+        "of a dev or test group": 3,
+        "without words on one side": 2,
+        "said in a dev or test group too": 2,
+    }
+    # another fold has other groups
+    turned = {g for g in sides if side_of(g, fold="2/4") != "train"}
+    assert turned != set(dev + test)
+    lines = {g: (g, f"text of {g}") for g in sides}
+    pairs, _ = training_pairs(lines, lines, fold="2/4")
+    assert {p.text.removeprefix("text of ") for p in pairs} == set(sides) - turned
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("work", "source", "target", "least"),
+    [("fillets", "en", "cs", 1200), ("fillets", "nl", "it", 900), ("asterisk", "es", "it", 250)],
+)
+def test_the_real_parallel_text_has_no_line_of_dev_and_test(
+    tmp_path: Path, work: str, source: str, target: str, least: int
+) -> None:
+    out = tmp_path / "text" / "pairs.tsv"
+    fetched(lambda: parallel_text.main([work, source, target, str(out)]) or out)
+    text = read_pairs(out)
+    assert len(text) > least
+    # every line of a held-out group, read once more by hand
+    package = "fillets-ng-data" if work == "fillets" else "asterisk-core-sounds-{}"
+    for language, said in ((source, {p.source for p in text}), (target, {p.text for p in text})):
+        held_out, known = set(), set()
+        root = fetch(package.format(language))
+        if work == "fillets":
+            field = 2 if language == "en" else 0
+            call = {"en": r'dialogId\((".*?"), *(".*?"), *"(.*)"\)'}
+            pattern = call.get(language, r'dialogStr\("(.*)"\)')
+            for path in root.rglob(f"dialogs_{language}.lua"):
+                lines = [m[field + 1] for m in re.finditer(pattern, path.read_text("utf-8"))]
+                (known if side_of(path.parent.name) == "train" else held_out).update(lines)
+        else:
+            path = next(root.rglob("core-sounds-*.txt.gz"))
+            for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+                key, _, prompt = line.partition(":")
+                side = side_of(key.strip().lower())
+                (known if side == "train" else held_out).add(prompt)
+        held_out, known = ({normalise(t) for t in texts} for texts in (held_out, known))
+        said = {normalise(t) for t in said}
+        assert len(held_out) > 100
+        assert not said & held_out
+        assert len(said & known) > 0.9 * len(said)  # so that the comparison compares

@@ -11,7 +11,8 @@ error, for behind it every pair may be shifted. What is merely poor is left out 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -22,9 +23,10 @@ from numpy.typing import NDArray
 
 from xlasr.data.corpus import Corpus
 from xlasr.data.language import identifier, is_near, known_as
+from xlasr.data.splits import side_of
 from xlasr.data.text import normalise, raw
 from xlasr.errors import DataError
-from xlasr.files import sha256
+from xlasr.files import sha256, write_text
 
 CHARACTERS_PER_S = 15.0
 """Characters of text that cost as much as a second of speech. It is what is spoken
@@ -182,6 +184,50 @@ def clean(text: ParallelText, language: str) -> ParallelText:
         told = ", ".join(f"{n} {why}" for why, n in left_out.items())
         raise DataError(f"{text.path}: no pair is left to train on ({told})")
     return replace(text, pairs=tuple(kept), left_out=left_out, notes=tuple(notes))
+
+
+def training_pairs(
+    sources: Mapping[str, tuple[str, str]],
+    targets: Mapping[str, tuple[str, str]],
+    fold: str | None = None,
+) -> tuple[list[Pair], dict[str, int]]:
+    """Pair the lines of two languages that have the same key, of groups of training only.
+
+    The side of a group is the same in every language (``splits.side_of``), so that no line of a
+    test or dev group gets in; nor does a line of a training group that is said in one of those
+    groups too, in either language.
+
+    Args:
+        sources: {key: (group, text)} of one language, all groups.
+        targets: The same of the other.
+        fold: As for ``prepare``.
+
+    Returns:
+        Pairs in the order of the targets, and how many were left out, by reason.
+    """
+    held_out: list[set[str]] = []
+    for lines in (sources, targets):
+        heard = (text for group, text in lines.values() if side_of(group, fold=fold) != "train")
+        held_out.append({normalise(text) for text in heard})
+    pairs: list[Pair] = []
+    left_out: Counter[str] = Counter()
+    for key, (group, target) in targets.items():
+        _, source = sources.get(key, ("", ""))
+        sides = [raw(source), raw(target)]
+        if side_of(group, fold=fold) != "train":
+            left_out["of a dev or test group"] += 1
+        elif not all(normalise(side) for side in sides):
+            left_out["without words on one side"] += 1
+        elif any(normalise(s) in held for s, held in zip(sides, held_out, strict=True)):
+            left_out["said in a dev or test group too"] += 1
+        else:
+            pairs.append(Pair(*sides))
+    return pairs, dict(left_out)
+
+
+def write_pairs(pairs: Iterable[Pair], path: Path) -> None:
+    """Write what ``read_pairs`` reads."""
+    write_text(path, "".join(f"{pair.source}\t{pair.text}\n" for pair in pairs))
 
 
 def _foreign(expected: str, notes: list[str]) -> Callable[[str], bool]:
