@@ -284,6 +284,17 @@ def test_text_beside_speech(
     assert np.isfinite(run.summaries[0]["dev_cer"])
 
 
+def test_speech_without_dev_is_steered_by_the_commands_corpus(
+    whisper_dir: Path, speech: Path, tmp_path: Path
+) -> None:
+    """Synthetic speech is all training; and it may not read out what dev asks."""
+    spoken = small.write_speech(tmp_path / "spoken", train=["abc", "dab", "cab"], dev=[])
+    stage = small.stage("seq2seq", data=[{"path": str(spoken.path)}], **SHORT)
+    run = adapt(whisper_dir, speech, tmp_path / "run", stage)
+    assert run.summaries[0]["train_clips"] == 2
+    assert run.summaries[0]["left_out"] == [{"its text stands in dev or test": 1}]
+
+
 def test_what_cannot_be_used_is_said_before_the_first_update(
     whisper_dir: Path, tmp_path: Path
 ) -> None:

@@ -50,8 +50,12 @@ class StageRun:
 
     @property
     def dev(self) -> Corpus:
-        """Whose dev steers the stage: its first corpus of speech, or the command's."""
-        return next((d for d in self.data if isinstance(d, Corpus)), self.main)
+        """Whose dev steers the stage: its first corpus of speech; the command's, if that has none.
+
+        So text is steered by speech, and synthetic speech, which is all training, by recordings.
+        """
+        first = next((d for d in self.data if isinstance(d, Corpus)), self.main)
+        return first if "dev" in first.splits else self.main
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def plan_stages(
             content["kept"] = [Corpus.open(path).sha256 for path in kept]
         if recipe.prompt_language is not None:
             content["prompt_language"] = recipe.prompt_language
-        if any(isinstance(d, ParallelText) for d in data):
+        if any(isinstance(d, ParallelText) for d in data) or run.dev not in data:
             content["main"] = main.sha256  # its dev steers, its texts are left out, its mean is fed
         if stage.output.extra_text:
             content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]

@@ -152,10 +152,12 @@ def _run_stage(
         open_data(data, settings, form, language, recipe.prompt_language or language)
         for data, settings in zip(run.data, stage.data, strict=True)
     ]
-    first = 0 if isinstance(sets[0], TextSet) else 1  # what speech comes first has its own sides
-    if sets[first:]:
+    if any(data is not run.dev for data in run.data):
         held_out = _held_out_texts(run.dev) | _held_out_texts(run.main)
-        sets[first:] = [leave_out_texts(data, held_out) for data in sets[first:]]
+        sets = [
+            found if data is run.dev else leave_out_texts(found, held_out)
+            for data, found in zip(run.data, sets, strict=True)
+        ]
     model = build_model(recipe, base, run, folders, sets, seed)
     letters = Counter(c for data in sets for text in data.texts() for c in text)
     sets = [drop_unusable(data, model, stage.augment.speed) for data in sets]
