@@ -110,11 +110,15 @@ def test_poor_pairs_are_left_out_and_counted_by_reason(tmp_path: Path) -> None:
 
 
 def test_languages_that_are_alike_are_not_told_apart(tmp_path: Path) -> None:
-    """A line in Bosnian is no line in a wrong language for Croatian."""
-    line = "Gdje se nalazi najbliža željeznička stanica, molim vas?"
-    assert identifier().classify(line)[0] in ("hr", "bs", "sr")
-    for tag in ("hr", "bs", "sr-Latn"):
-        assert clean(read_pairs(write(tmp_path, [("Where is it?", line)])), tag).left_out == {}
+    """Norwegian is hardly Danish to the identifier, and yet no wrong language."""
+    line = "Vi skal ikke gjøre det i dag, sa hun til vennene sine. "
+    line += "Hva slags bil er det du har kjøpt deg nå?"
+    assert dict(identifier().rank(line))["da"] < 0.01
+    path = write(tmp_path, [("We shall not do it today, she said to her friends.", line)])
+    for tag in ("nb", "da"):
+        assert clean(read_pairs(path), tag).left_out == {}
+    with pytest.raises(DataError, match="1 not in sv"):
+        clean(read_pairs(path), "sv")
 
 
 def test_the_usual_ratio_is_that_of_the_file(tmp_path: Path) -> None:

@@ -152,13 +152,22 @@ def test_the_mean_state_is_that_of_the_speech(whisper_dir: Path, speech: Path) -
 
 
 def test_text_for_the_decoder_then_speech_for_the_encoder(
-    whisper_dir: Path, speech: Path, tmp_path: Path
+    whisper_dir: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judged: list[bool] = []
+    real = Trainer.run
+
+    def spy(self: Trainer, *args: Any) -> Any:
+        judged.append(self.guards.spoken)
+        return real(self, *args)
+
+    monkeypatch.setattr(Trainer, "run", spy)
     run = adapt(whisper_dir, speech, tmp_path / "run", *two_stages(pairs(tmp_path)))
     text, heard = run.summaries
     assert text["left_out"] == [{"its text stands in dev or test": 2}]
     assert (text["train_lines"], text["train_clips"], text["train_minutes"]) == (3, 0, 0.0)
     assert (heard["train_lines"], heard["train_clips"]) == (0, len(small.TRAIN))
+    assert judged == [False, True]
     assert text["audio_s"] == 0.0 and heard["audio_s"] > 0
     assert 0 <= text["dev_cer"] < 10  # dev is speech of the command's corpus
     stages = [run.folder / "stages" / name / "model" for name in ("0-text", "1-speech")]
