@@ -10,23 +10,25 @@ import pytest
 import small
 import torch
 from safetensors.torch import load_file
+from tests import tiny
 
 from xlasr import api
-from xlasr.config import AugmentSettings
+from xlasr.config import AugmentSettings, CorpusSettings
 from xlasr.data.batches import PlanSettings, epoch_plan
 from xlasr.data.corpus import Corpus
-from xlasr.data.parallel import read_lines, read_pairs
+from xlasr.data.parallel import ParallelText, read_lines, read_pairs
 from xlasr.errors import ConfigError, Interrupted, UsageError
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.parts import MARK
 from xlasr.models.run import SpeechModel, from_base
+from xlasr.models.seamless import SeamlessModel
 from xlasr.models.seq2seq import WhisperModel
 from xlasr.models.tokenizer import CharTokenizer
 from xlasr.training import engine, text_input
 from xlasr.training.engine import Trainer
 from xlasr.training.guards import Guards
-from xlasr.training.sets import bucket_function, load_batch, open_data, open_set
+from xlasr.training.sets import TrainingSet, bucket_function, load_batch, open_data, open_set
 from xlasr.training.text_input import mean_state
 
 SHORT = {"stop": {"updates": 4}, "evaluate": {"every": 2}}
@@ -41,6 +43,10 @@ def pairs(folder: Path) -> str:
     path = folder / "pairs.tsv"
     path.write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS), encoding="utf-8")
     return str(path)
+
+
+def opened(text: ParallelText, language: str = "cs", **settings: Any) -> TrainingSet:
+    return open_data(text, CorpusSettings(text="", **settings), "headline", language, language)
 
 
 def whisper(folder: Path) -> WhisperModel:
@@ -72,7 +78,7 @@ def test_a_set_of_text_is_planned_and_loaded_as_clips_are(
     path = tmp_path / "t.txt"
     sizes = [n for n in range(1, 12) for _ in range(3)]
     path.write_text("".join(f"{'ab ' * n}{'cde'[i % 3] * n}\n" for i, n in enumerate(sizes)))
-    data = open_data(read_lines(path), "hsb", "headline")
+    data = opened(read_lines(path), "hsb")
     assert data.durations_s.tolist() == pytest.approx([4 * n / 15 for n in sizes])
     settings = PlanSettings(batch_s=6.0)
     plan = epoch_plan(
@@ -81,7 +87,7 @@ def test_a_set_of_text_is_planned_and_loaded_as_clips_are(
     assert sorted(r for b in plan for r in b.rows.tolist()) == list(range(33))  # each once
     assert all(len(b.rows) * b.positions <= 300 for b in plan) and len(plan) < 33
     # the source is as it was written, the target in the form that is learnt
-    written = open_data(read_pairs(pairs(tmp_path)), "cs", "headline")
+    written = opened(read_pairs(pairs(tmp_path)))
     batch = epoch_plan(
         [written.durations_s], bucket_function(whisper(whisper_dir)), settings, seed=0, epoch=0
     )[0]
@@ -90,8 +96,8 @@ def test_a_set_of_text_is_planned_and_loaded_as_clips_are(
     assert texts and items == [by_target[t] for t in texts]
     assert written.heard_s(items) == 0.0
     # an amount of it is taken line by line, less being a part of more
-    little = open_data(read_lines(path), "hsb", "headline", minutes=0.05)
-    more = open_data(read_lines(path), "hsb", "headline", minutes=0.1)
+    little = opened(read_lines(path), "hsb", minutes=0.05)
+    more = opened(read_lines(path), "hsb", minutes=0.1)
     assert 0 < len(little.rows) < len(more.rows) < 33 and set(little.rows) < set(more.rows)
     ctc: SpeechModel = from_base(
         find_base(str(whisper_dir)), "ctc", context=Context(8, 8), language="cs",
@@ -302,6 +308,34 @@ def test_speech_without_dev_is_steered_by_the_commands_corpus(
     run = adapt(whisper_dir, speech, tmp_path / "run", stage)
     assert run.summaries[0]["train_clips"] == 2
     assert run.summaries[0]["left_out"] == [{"its text stands in dev or test": 1}]
+
+
+def test_seamless_reads_the_source_that_whisper_does_not(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Translation through the decoder that speech will use (arXiv 2410.13445)."""
+    base = tiny.seamless_dir(tmp_path / "base", tiny.SEAMLESS[1])
+    told: set[str] = set()
+    real = SeamlessModel.text_features
+
+    def spy(self: SeamlessModel, sources: Any, language: str = "en") -> Any:
+        told.add(language)
+        return real(self, sources, language)
+
+    monkeypatch.setattr(SeamlessModel, "text_features", spy)
+    lines = tmp_path / "lines.txt"
+    lines.write_text("a face\n")
+    data = [{"pairs": pairs(tmp_path), "source": "nl"}, {"text": str(lines), "weight": 9}]
+    stages = two_stages(pairs(tmp_path), data=data, stop={"updates": 6})
+    plan = small.recipe("seq2seq", *stages, prompt_language="hi")
+    run = api.adapt(speech, base=str(base), recipe=plan, out=tmp_path / "run", threads=1)
+    assert told == {"nl", "hi"}  # plain text is its own source, under the prompt's language
+    found = load_file(str(run.folder / "stages/0-text/model/part/part.safetensors"))
+    assert all(".decoder.layers" in k or "text_decoder.layers" in k for k in found)
+    assert any(bool(v.any()) for k, v in found.items() if ".up." in k)
+    assert not (run.folder / "stages/0-text" / text_input.FILE).exists()
+    last = load_file(str(run.folder / "model/part/part.safetensors"))
+    assert all(torch.equal(last[k], v) for k, v in found.items()) and len(last) > len(found)
 
 
 def test_what_cannot_be_used_is_said_before_the_first_update(
