@@ -105,6 +105,45 @@ def test_one_mistake_is_one_problem(stage: dict[str, Any], family: str, message:
     assert message in found[0]
 
 
+TEXT = {"data": [{"pairs": "p.tsv"}, {"text": "t.txt"}], "objectives": [{"kind": "cross_entropy"}]}
+
+
+@pytest.mark.parametrize(
+    ("stage", "messages"),
+    [
+        ({"data": [{"path": "a", "text": "b"}]}, ["exactly one of `path`, `pairs` and `text`"]),
+        ({"data": [{"path": "main", "pairs": "b"}]}, ["exactly one of `path`, `pairs` and `text`"]),
+        ({"augment": {"spec": {}, "noise": {}}}, ["augment.noise changes", "augment.spec changes"]),
+        ({"augment": {"speed": [0.9, 1.0]}}, ["augment.speed changes sound"]),
+        ({"train": {"part": "adapter"}}, ["does not pass the speech encoder"]),
+        ({"train": {"text_input": "silence"}}, ["train.text_input: Input should be 'none' or"]),
+        # none of these asks for what is not there; and beside speech, speech is augmented
+        ({"augment": {"speed": [1.0], "spec": None}}, []),
+        ({"train": {"part": "adapter", "adapter": {"where": "decoder"}}}, []),
+        ({"data": [{"text": "t"}, {}], "augment": {"speed": [0.9]}}, []),
+    ],
+)
+def test_text_without_speech(stage: dict[str, Any], messages: list[str]) -> None:
+    recipe = tree(**TEXT | stage) | {"family": "seq2seq"}
+    found = problems(recipe) if messages else []
+    assert len(found) == len(messages)
+    assert all(m in f for m, f in zip(messages, sorted(found), strict=True))
+    if not messages:
+        parsed = parse_recipe(recipe, "r.yaml")
+        assert parse_recipe(yaml.safe_load(dump_recipe(parsed)), "again") == parsed
+
+
+def test_text_cannot_train_ctc() -> None:
+    found = problems(tree(data=[{}, {"text": "t.txt"}]))
+    assert len(found) == 1
+    assert "text alone cannot train the family 'ctc'" in found[0]
+
+
+def test_an_entry_of_the_data_that_says_nothing_is_the_commands_corpus() -> None:
+    recipe = parse_recipe(tree(data=[{}, {"minutes": 10}, {"path": None}]), "r.yaml")
+    assert [d.path for d in recipe.stages[0].data] == ["main"] * 3
+
+
 def test_length_bonus_is_refused_where_it_would_do_nothing() -> None:
     seq2seq = tree(objectives=[{"kind": "cross_entropy"}]) | {"family": "seq2seq"}
     found = problems(seq2seq | {"decode": {"beam": 4, "length_bonus": 0.5}})

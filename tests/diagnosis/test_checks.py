@@ -14,9 +14,9 @@ import pytest
 from tests.diagnosis import patients
 from tests.diagnosis.patients import Splits, examine, healthy, resound, rewrite, spoken, written
 
+from xlasr.data.language import identifier, known_as
 from xlasr.diagnosis import Thresholds
 from xlasr.diagnosis.doctor import CHECKS
-from xlasr.diagnosis.language import identifier, known_as
 
 Plant = Callable[[Splits, Path], None]
 

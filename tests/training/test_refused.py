@@ -11,7 +11,8 @@ import small
 from xlasr.errors import ConfigError, UsageError
 from xlasr.models.hub import find_base
 from xlasr.training.metrics import Metrics
-from xlasr.training.recipe import check_family, plan_stages
+from xlasr.training.planned import plan_stages
+from xlasr.training.recipe import check_family
 
 
 def test_all_problems_are_reported_together(whisper_dir: Path, tmp_path: Path) -> None:

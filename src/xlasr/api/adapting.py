@@ -20,7 +20,8 @@ from xlasr.errors import RunError, TrainingStopped, UsageError
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.hub import find_base
 from xlasr.training.metrics import Metrics, Progress
-from xlasr.training.recipe import check_family, plan_stages, run_stages
+from xlasr.training.planned import plan_stages
+from xlasr.training.recipe import check_family, run_stages
 
 
 def adapt(

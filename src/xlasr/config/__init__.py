@@ -1,5 +1,7 @@
 """Recipes: typed settings, and how they are read."""
 
+from xlasr.config.base import Settings
+from xlasr.config.corpora import CorpusSettings
 from xlasr.config.load import (
     RECIPE_FOLDERS,
     dump_recipe,
@@ -12,7 +14,6 @@ from xlasr.config.settings import (
     AdapterSettings,
     AugmentSettings,
     ContextSettings,
-    CorpusSettings,
     DecodeSettings,
     EvaluateSettings,
     LayerNumbers,
@@ -22,7 +23,6 @@ from xlasr.config.settings import (
     OptimSettings,
     OutputSettings,
     Recipe,
-    Settings,
     SpecAugmentSettings,
     Stage,
     StopSettings,

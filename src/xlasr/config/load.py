@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from xlasr.config.settings import Recipe, Settings, dicts, misfits
+from xlasr.config.base import Settings, dicts
+from xlasr.config.settings import Recipe, misfits
 from xlasr.errors import ConfigError, UnknownName, UsageError, did_you_mean
 
 RECIPE_FOLDERS = (Path(__file__).parents[3] / "recipes", Path(__file__).parents[1] / "recipes")

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from xlasr.config.base import Settings, dicts
+from xlasr.config.corpora import CorpusSettings, text_misfits
 from xlasr.errors import did_you_mean
-
-
-class Settings(BaseModel):
-    """Base of all recipe objects: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ContextSettings(Settings):
@@ -68,8 +64,8 @@ class AdapterSettings(Settings):
 class LayerNumbers(Settings):
     """Transformer layers by number, from 0 at the bottom."""
 
-    encoder: list[Annotated[int, Field(ge=0)]] = []
-    decoder: list[Annotated[int, Field(ge=0)]] = []
+    encoder: list[Annotated[int, Field(ge=0)]] = Field([])
+    decoder: list[Annotated[int, Field(ge=0)]] = Field([])
 
 
 class TrainSettings(Settings):
@@ -97,6 +93,11 @@ class TrainSettings(Settings):
     unfreeze_at: float = Field(
         0.0, ge=0, lt=1, description="share of the updates in which only the head is trained"
     )
+    text_input: Literal["none", "mean"] = Field(
+        "mean",
+        description="what Whisper's decoder attends to where a text has no speech: one encoder "
+        "state of zeros, or the mean one of the command's corpus; see training/text_input.py",
+    )
 
 
 class OutputSettings(Settings):
@@ -112,14 +113,6 @@ class OutputSettings(Settings):
         description="the form of text that is learnt: without case and punctuation, or as written",
     )
     extra_text: list[str] = Field([], description="text files whose pieces are kept under `cut`")
-
-
-class CorpusSettings(Settings):
-    """One corpus of the mix."""
-
-    path: str = Field("main", description="a corpus folder, or `main` for the command's corpus")
-    weight: float = Field(1.0, gt=0, description="share of the audio, relative to the others")
-    minutes: float | None = Field(None, gt=0, description="take only this much, by groups")
 
 
 class SpecAugmentSettings(Settings):
@@ -318,6 +311,7 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                     for key in ("label_smoothing", "bpe_dropout")
                     if objective.get(key)
                 ]
+        problems += text_misfits(name, stage, family)
         for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")
             if modes and mode in ("cut", "replace", "extend") and mode not in modes:
@@ -360,8 +354,3 @@ def _ewc_misfits(name: str, stage: dict[str, Any], objective: dict[str, Any]) ->
             "nothing"
         )
     return problems
-
-
-def dicts(found: Any) -> list[dict[str, Any]]:
-    """The mappings of a list, where an unchecked tree has one."""
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

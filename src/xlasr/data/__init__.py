@@ -10,7 +10,8 @@ quarantine records that cannot be used, with a reason
 audio      decode any file to float32 mono 16 kHz, bounded; ``containers`` opens it,
            ``headers`` says whether it is audio, and whole
 clips      decode each record once, write the 16 kHz copies
-text       normalisers, alphabets, language tags
+text       normalisers, alphabets, language tags; ``language``: which one a text is in
+parallel   text without sound: pairs of sentences, and which of them are fit to learn from
 splits     the side of a group, by a hash that is the same in every language
 annotations/  writers of timed texts, one file per format: for every command that writes them
 arrange    groups, sides, no text of dev or test that training has

@@ -1,7 +1,8 @@
 """Speech encoders of two kinds behind one interface: Whisper's, and the self-supervised ones.
 
 Axes: B clips, T' encoder positions, D model width. ``Features.values`` is (B, n_mels, T) for
-Whisper, (B, n_samples) for the wav2vec 2.0 kind and (B, T, F) for w2v-BERT.
+Whisper, (B, n_samples) for the wav2vec 2.0 kind and (B, T, F) for w2v-BERT. Integers are tokens of
+text that takes the place of speech, (B, U).
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class WhisperSpeechEncoder(nn.Module):
         self.dim: int = hf.config.d_model
         self.max_positions: int = hf.config.max_source_positions
         """Positions of 30 s."""
+        self.text_state: Tensor | None = None
+        """(D,) what a text without speech is encoded as; None is zeros."""
 
     @property
     def max_samples(self) -> int:
@@ -149,7 +152,17 @@ class WhisperSpeechEncoder(nn.Module):
         return hidden
 
     def forward(self, features: Features) -> Tensor:
-        """Encode: (B, n_mels, 2 T') -> (B, T', D)."""
+        """Encode: (B, n_mels, 2 T') -> (B, T', D).
+
+        Of text, (B, U) integers, nothing is encoded: each gets the one state ``text_state``,
+        (B, 1, D). Attention to a single state is sure of it whatever the query, so that every
+        cross-attention adds one constant vector: of a state of zeros, what its biases alone say.
+        The decoder learns as a language model would, at the offset of silence or of mean speech.
+        """
+        if features.is_text:
+            like = self.hf.layer_norm.weight
+            state = torch.zeros_like(like) if self.text_state is None else self.text_state.to(like)
+            return state.expand(len(features.values), 1, -1)
         return self.upper(self.stem(features), 0, features)
 
     def layer_modules(self) -> Sequence[nn.Module]:

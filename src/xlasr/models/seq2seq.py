@@ -74,6 +74,18 @@ class Seq2SeqModel(nn.Module):
         """Collate clips (of one context, for Whisper); see the encoder."""
         return self.encoder.features(clips, positions)  # type: ignore[no-any-return]
 
+    def text_features(self, sources: Sequence[str], language: str = "en") -> Features:
+        """Collate texts that take the place of speech; ``encoder`` takes them as well.
+
+        Args:
+            sources: Texts.
+            language: BCP-47 tag of all of them.
+
+        Returns:
+            Token ids (B, U) int64, their lengths in tokens.
+        """
+        raise NotImplementedError
+
     def out_lens(self, input_lens: Tensor) -> Tensor:
         """Positions that hold speech (int64) for lengths in samples."""
         return self.encoder.out_lens(input_lens)  # type: ignore[no-any-return]
@@ -169,6 +181,13 @@ class WhisperModel(Seq2SeqModel):
     def trunk(self) -> Any:
         """Encoder and decoder, without the output layer."""
         return self.hf.model
+
+    def text_features(self, sources: Sequence[str], language: str = "en") -> Features:
+        """Collate texts; Whisper does not read them: see its encoder's ``forward``."""
+        rows = [torch.tensor(self.tokenizer.encode(s), dtype=torch.int64) for s in sources]
+        lens = torch.tensor([len(row) for row in rows])
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.eot)
+        return Features(ids, lens, torch.arange(ids.shape[1]) >= lens[:, None])
 
     def set_generation_config(self) -> None:
         """The same prompt, the same tokens allowed; see the function of this name."""

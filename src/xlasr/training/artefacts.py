@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from xlasr.adaptation.lora import merged_state
 from xlasr.config import Stage
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
+from xlasr.data.parallel import ParallelText
 from xlasr.errors import CheckpointError
 from xlasr.files import sync, write_text
 from xlasr.models.run import SpeechModel, save_model
@@ -31,12 +32,30 @@ STAGE_FORMAT = 1
 
 @dataclass
 class StageRun:
-    """Where a stage lives and what it depends on."""
+    """Where a stage lives and what it depends on.
+
+    Args:
+        stage: Of the recipe.
+        folder: Of the stage in the run.
+        key: Content hash of all that the result depends on.
+        data: What the stage's entries of data name, in their order.
+        main: The command's corpus.
+    """
 
     stage: Stage
     folder: Path
     key: str
-    corpora: list[Corpus]
+    data: list[Corpus | ParallelText]
+    main: Corpus
+
+    @property
+    def dev(self) -> Corpus:
+        """Whose dev steers the stage: its first corpus of speech; the command's, if that has none.
+
+        So text is steered by speech, and synthetic speech, which is all training, by recordings.
+        """
+        first = next((d for d in self.data if isinstance(d, Corpus)), self.main)
+        return first if "dev" in first.splits else self.main
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -82,7 +101,7 @@ def reuse(run: StageRun, metrics: Metrics, progress: Progress) -> bool:
     if "folder" not in pointer:
         return False
     source = Path(pointer["folder"])
-    other = StageRun(run.stage, source, run.key, run.corpora)
+    other = replace(run, folder=source)
     if source == run.folder.resolve() or not is_finished(other) or not (source / "model").is_dir():
         return False
     with _writing(run):

@@ -19,8 +19,6 @@ from xlasr.adaptation.trainable import Trainable
 from xlasr.config import Stage
 from xlasr.data.batches import Batch, PlanSettings, epoch_plan
 from xlasr.errors import CheckpointError, Interrupted, TrainingStopped
-from xlasr.features.augment import spec_augment
-from xlasr.models.encoders import Features
 from xlasr.models.run import SpeechModel
 from xlasr.training.checkpoint import (
     load_optimizer,
@@ -113,7 +111,8 @@ class Trainer:
         self.plan: list[Batch] = self._plan(0)
         epochs = stage.stop.epochs
         self.total = stage.stop.updates or max(1, round((epochs or 1) * len(self.plan)))
-        self.guards = Guards(model.family, self.total, clip=stage.optim.clip)
+        spoken = any(data.spoken for data in stage.data)
+        self.guards = Guards(model.family, self.total, clip=stage.optim.clip, spoken=spoken)
         self.shown = 0  # events the user has seen
 
     def _plan(self, epoch: int) -> list[Batch]:
@@ -125,21 +124,16 @@ class Trainer:
 
     def _batch_loss(self, batch: Batch) -> tuple[Tensor, float]:
         augment, epoch = self.stage.augment, self.state.epoch
-        clips, texts, rngs = load_batch(self.sets, batch, augment, self.seed, epoch)
-        encoder = self.model.encoder
-        positions = batch.positions if encoder.max_positions else None
-        features = self.model.features(clips, positions)
-        if augment.spec is not None and encoder.max_positions:  # log-mel; see run_stages
-            frames = [min(len(c) // 160 + 1, features.values.shape[-1]) for c in clips]
-            values = spec_augment(features.values, frames, rngs, **augment.spec.model_dump())
-            features = Features(values, features.input_lens, features.is_pad)
+        items, texts, rngs = load_batch(self.sets, batch, augment, self.seed, epoch)
+        encoder, data = self.model.encoder, self.sets[batch.corpus]
+        features = data.features(self.model, items, batch.positions, augment, rngs)
         features = features.to(self.accelerator.device)
         states, layer = None, 0
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16):
             if self.cache is not None:
                 layer = self.cache.layer
                 # by row of the split: what is usable differs between recipes
-                rows = self.sets[batch.corpus].rows[batch.rows].tolist()
+                rows = data.rows[batch.rows].tolist()
                 names = [f"{batch.corpus}-{row}" for row in rows]
                 usual = encoder.context is None or batch.positions % encoder.context.multiple == 0
                 keep = usual or batch.positions == encoder.max_positions
@@ -148,7 +142,7 @@ class Trainer:
                     states = self.cache.states(self.model, features, names, keep=keep)
                     self.model.train()
             loss = self.loss_of(features, texts, states, layer)
-        return loss, float(sum(len(c) for c in clips)) / 16_000
+        return loss, data.heard_s(items)
 
     def _update(self, batch: Batch) -> None:
         state, settings = self.state, self.stage.optim

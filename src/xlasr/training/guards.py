@@ -41,6 +41,8 @@ class Guards:
         total: Updates of the stage.
         clip: Norm that gradients are clipped to; one below it is never called exploding.
         rate_scale: Factor on the learning rate; halved by a rollback.
+        spoken: The stage hears speech. Of one that only reads, dev says which weights are best, but
+            not whether they learn: it prepares a decoder for the stage that listens.
         ended: Training should end here, with the best weights as its result.
     """
 
@@ -56,6 +58,7 @@ class Guards:
     told: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     ended: bool = False
+    spoken: bool = True
 
     def state(self) -> dict[str, Any]:
         """Everything, as JSON."""
@@ -154,7 +157,7 @@ class Guards:
                     f"after {update} of {self.total} updates CTC still decodes nothing. Halve "
                     "batch_s (more, smaller updates), raise optim.head_lr, or give more updates"
                 )
-        if len(seen) >= 4:
+        if len(seen) >= 4 and self.spoken:
             self._look_for_overfitting(update)
             self._look_for_underfitting(update)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,8 @@ from xlasr.config import Recipe, Stage
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
 from xlasr.data.text import normalise
-from xlasr.errors import ConfigError, Interrupted, TrainingStopped, UsageError, XlasrError
-from xlasr.features.conditions import open_condition
-from xlasr.files import sha256, write_text
+from xlasr.errors import Interrupted, TrainingStopped, UsageError
+from xlasr.files import write_text
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context
 from xlasr.models.hub import Base
@@ -31,7 +29,6 @@ from xlasr.models.tokenizer import CharTokenizer
 from xlasr.objectives import OBJECTIVES
 from xlasr.objectives.ewc import Anchor, make_anchor
 from xlasr.training.artefacts import (
-    STAGE_FORMAT,
     StageRun,
     check_key,
     is_finished,
@@ -43,87 +40,17 @@ from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.metrics import Metrics, Progress
-from xlasr.training.sets import TrainingSet, drop_unusable, leave_out_texts, open_set
+from xlasr.training.sets import (
+    TextSet,
+    TrainingSet,
+    drop_unusable,
+    leave_out_texts,
+    open_data,
+    open_set,
+)
+from xlasr.training.text_input import set_text_input
 
 FROZEN_CACHE_BYTES = 8 << 30
-
-
-def plan_stages(
-    recipe: Recipe, base: Base, main: Corpus, folder: Path, seed: int
-) -> list[StageRun]:
-    """Open every corpus of the recipe and give each stage its folder and content hash.
-
-    Raises:
-        ConfigError: Corpora and files that cannot be used, settings that do not fit; all of them.
-    """
-    problems: list[str] = []
-    planned: list[StageRun] = []
-    keys = {"base": base.sha256}
-    for number, stage in enumerate(recipe.stages):
-        corpora: list[Corpus] = []
-        for settings in stage.data:
-            if settings.path == "main":
-                corpora.append(main)
-                continue
-            try:
-                corpora.append(Corpus.open(settings.path))
-            except (XlasrError, OSError) as error:
-                problems.append(f"stage {stage.name!r}: {error}")
-        problems += [f"stage {stage.name!r}: {p}" for p in _problems(stage, corpora)]
-        content = {
-            "format": STAGE_FORMAT,
-            "stage": stage.model_dump(mode="json", exclude={"name"}),
-            "family": recipe.family,
-            "context": recipe.context.model_dump(),
-            "init": keys[stage.init],
-            "data": [c.sha256 for c in corpora],
-            "language": main.card.language,
-            "seed": seed,
-            "threads": torch.get_num_threads(),
-        }
-        if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
-            content["kept"] = [Corpus.open(path).sha256 for path in kept]
-        if recipe.prompt_language is not None:
-            content["prompt_language"] = recipe.prompt_language
-        if stage.output.extra_text:
-            content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
-        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        keys[stage.name] = key
-        planned.append(StageRun(stage, folder / "stages" / f"{number}-{stage.name}", key, corpora))
-    if problems:
-        raise ConfigError(recipe.name, problems)
-    return planned
-
-
-def _problems(stage: Stage, corpora: Sequence[Corpus]) -> list[str]:
-    """What would end a stage hours later, found before the first one begins."""
-    found = [f"{c.path} has no train split" for c in corpora if "train" not in c.splits]
-    if len(corpora) == len(stage.data) and "dev" not in corpora[0].splits:
-        found.append(f"{corpora[0].path} has no dev split; the best weights are chosen on it")
-    for objective in stage.objectives:
-        try:
-            if objective.corpus and "train" not in Corpus.open(objective.corpus).splits:
-                found.append(f"ewc: {objective.corpus} has no train split")
-        except (XlasrError, OSError) as error:
-            found.append(f"ewc: {error}")
-    for kind in stage.augment.codec.kinds if stage.augment.codec else []:
-        try:
-            open_condition(kind)
-        except XlasrError as error:
-            found.append(f"augment.codec: {error}")
-    for path in stage.output.extra_text:
-        try:
-            Path(path).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            found.append(f"output.extra_text: cannot read {path} as UTF-8 ({error})")
-    return found
-
-
-def _file_sha256(path: str) -> str:
-    try:
-        return sha256(Path(path))
-    except OSError:
-        return ""  # reported by _problems
 
 
 def run_stages(
@@ -182,7 +109,7 @@ def build_model(
         texts += [normalise(line, stage.output.text) for line in lines if line.strip()]
     settings = recipe.context
     context = Context(settings.slack, settings.multiple)
-    language = run.corpora[0].card.language
+    language = run.dev.card.language
     torch.manual_seed(seed)
     model: SpeechModel
     if stage.init == "base":
@@ -220,20 +147,27 @@ def _run_stage(
 ) -> None:
     stage = run.stage
     form = stage.output.text
+    language = run.dev.card.language
     sets = [
-        open_set(corpus.split("train"), form, settings.minutes)
-        for corpus, settings in zip(run.corpora, stage.data, strict=True)
+        open_data(data, settings, form, language, recipe.prompt_language or language)
+        for data, settings in zip(run.data, stage.data, strict=True)
     ]
-    held_out = _held_out_texts(run.corpora[0]) if len(sets) > 1 else set()
-    sets = [sets[0], *(leave_out_texts(data, held_out) for data in sets[1:])]
+    if any(data is not run.dev for data in run.data):
+        held_out = _held_out_texts(run.dev) | _held_out_texts(run.main)
+        sets = [
+            found if data is run.dev else leave_out_texts(found, held_out)
+            for data, found in zip(run.data, sets, strict=True)
+        ]
     model = build_model(recipe, base, run, folders, sets, seed)
     letters = Counter(c for data in sets for text in data.texts() for c in text)
     sets = [drop_unusable(data, model, stage.augment.speed) for data in sets]
-    dev_set = drop_unusable(open_set(run.corpora[0].split("dev"), form), model)
+    dev_set = drop_unusable(open_set(run.dev.split("dev"), form), model)
     torch.manual_seed(seed)
     trainable = make_trainable(model, stage.train)
     model.anchor = _anchor(model, trainable, stage)
+    set_text_input(model, sets, stage.train.text_input, run.main, run.folder)
     cache = _cache_for(model, trainable, stage, base, run)
+    speech = [data for data in sets if not isinstance(data, TextSet)]
     trainer = Trainer(
         model,
         trainable,
@@ -242,18 +176,18 @@ def _run_stage(
         Development(dev_set, stage.evaluate.seconds),
         run.folder,
         seed=seed,
-        full_share=recipe.context.full_share,
+        full_share=recipe.context.full_share if speech else 0.0,
         metrics=metrics,
         progress=progress,
         cache=cache,
     )
     _tell(trainer, model, letters, dev_set, run)
     for name, data in [
-        *((f"train of {c.path.name}", d) for c, d in zip(run.corpora, sets, strict=True)),
+        *((f"train of {c.path.name}", d) for c, d in zip(run.data, sets, strict=True)),
         ("dev", dev_set),
     ]:
-        for why, count in data.left_out.items():
-            progress.note(f"{stage.name}: left out {count} clips of {name}: {why}")
+        for note in data.notes(name):
+            progress.note(f"{stage.name}: {note}")
     try:
         summary = trainer.run()
     except TrainingStopped as error:
@@ -268,8 +202,9 @@ def _run_stage(
         dev_cer=trainer.state.best_cer,
         trainable_parameters=count_trainable(model),
         parameters=sum(p.numel() for p in model.parameters()),
-        train_minutes=round(float(sum(s.durations_s.sum() for s in sets)) / 60, 1),
-        train_clips=sum(len(s.rows) for s in sets),
+        train_minutes=round(float(sum(s.durations_s.sum() for s in speech)) / 60, 1),
+        train_clips=sum(len(s.rows) for s in speech),
+        train_lines=sum(len(s.rows) for s in sets) - sum(len(s.rows) for s in speech),
     )
     configs = base.folder if stage.init == "base" else folders[stage.init] / "model"
     write_result(run, model, configs, summary)
@@ -324,7 +259,7 @@ def _tell(
     seen = {*letters, *alphabet}
     in_dev = Counter(c for text in dev_set.texts() for c in text if c not in seen)
     unseen = [f"{c!r} (dev, x{n})" for c, n in in_dev.most_common()]
-    if test := run.corpora[0].card.splits.get("test"):
+    if test := run.dev.card.splits.get("test"):
         unseen += [f"{c!r} (test)" for c in test.unseen if c not in seen]
     if unseen:
         tell(
@@ -359,6 +294,8 @@ def _cache_for(
     whole_only = model.encoder.max_positions is None
     if layer < 1 or (whole_only and layer < model.encoder.n_layers):
         return None
+    if not all(isinstance(data, Corpus) for data in run.data):
+        return None  # text has no states behind a layer
     changes = (augment.noise, augment.codec, augment.spec)
     if augment.speed != [1.0] or any(changed is not None for changed in changes):
         return None  # the input changes from epoch to epoch
@@ -366,7 +303,7 @@ def _cache_for(
         "weights": [base.sha256, stage.init, run.key if stage.init != "base" else ""],
         "layer": layer,
         "precision": stage.optim.precision,
-        "corpora": [c.sha256 for c in run.corpora],
+        "corpora": [d.sha256 for d in run.data],
         "threads": torch.get_num_threads(),
     }
     return FrozenCache(cache_dir() / "frozen", key, layer, FROZEN_CACHE_BYTES)

@@ -1,20 +1,27 @@
-"""What the loop trains on: usable clips of each corpus of the mix, loaded and augmented by row."""
+"""What the loop trains on: usable clips of each corpus of the mix, loaded and augmented by row.
+
+Text without speech is a set as well (``TextSet``): it makes other features, the rest is the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xlasr.config import AugmentSettings
+from xlasr.config import AugmentSettings, CorpusSettings
 from xlasr.data.batches import Batch, Floats, Ints, clip_rng, take_minutes
-from xlasr.data.corpus import Split
+from xlasr.data.corpus import Corpus, Split, Utterance
+from xlasr.data.parallel import Pair, ParallelText, clean
 from xlasr.data.text import normalise
-from xlasr.errors import DataError
-from xlasr.features.augment import Samples, add_noise, speed
+from xlasr.errors import DataError, UsageError
+from xlasr.features.augment import Samples, add_noise, spec_augment, speed
 from xlasr.features.conditions import open_condition
+from xlasr.models.ctc import CTCModel
+from xlasr.models.encoders import Features
 from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.objectives.ctc import min_frames
@@ -26,13 +33,13 @@ class TrainingSet:
     """Usable clips of one split.
 
     Args:
-        split: Of a corpus.
+        split: Of a corpus; of a ``TextSet``, text.
         rows: Usable rows of the split (int64).
         form: Named normaliser of the text that is learnt.
         left_out: Counts of clips that cannot be trained on, by reason.
     """
 
-    split: Split
+    split: Split | ParallelText
     rows: Ints
     form: str
     left_out: dict[str, int]
@@ -52,15 +59,132 @@ class TrainingSet:
 
     def samples(self, at: int) -> Samples:
         """Audio of usable clip ``at``: float32, 16 kHz."""
-        return np.asarray(self.split[int(self.rows[at])].load(), dtype=np.float32)
+        utterance = cast(Utterance, self.split[int(self.rows[at])])
+        return np.asarray(utterance.load(), dtype=np.float32)
+
+    def item(
+        self, at: int, factor: float, augment: AugmentSettings, rng: np.random.Generator
+    ) -> Any:
+        """What features are made of: the clip, augmented."""
+        samples = speed(self.samples(at), factor)
+        if augment.noise is not None and rng.random() < augment.noise.probability:
+            samples = add_noise(samples, rng.uniform(*augment.noise.snr_db), rng)
+        if augment.codec is not None and rng.random() < augment.codec.probability:
+            kind = augment.codec.kinds[int(rng.integers(len(augment.codec.kinds)))]
+            samples = open_condition(kind)(samples, int(rng.integers(2**31)))
+        return samples
+
+    def features(
+        self,
+        model: SpeechModel,
+        items: Sequence[Any],
+        positions: int,
+        augment: AugmentSettings,
+        rngs: list[np.random.Generator],
+    ) -> Features:
+        """Features of a batch of items, masked where the stage asks for it.
+
+        Args:
+            model: Makes them.
+            items: Of ``item``.
+            positions: Of the batch; not used where the model has no window of fixed length.
+            augment: Of the stage.
+            rngs: One an item, as ``item`` left them.
+        """
+        is_mel = bool(model.encoder.max_positions)  # or xlasr makes no log-mel; see run_stages
+        found = model.features(items, positions if is_mel else None)
+        if augment.spec is not None and is_mel:
+            frames = [min(len(c) // 160 + 1, found.values.shape[-1]) for c in items]
+            found.values = spec_augment(found.values, frames, rngs, **augment.spec.model_dump())
+        return found
+
+    def heard_s(self, items: Sequence[Any]) -> float:
+        """Seconds of sound in a batch of items."""
+        return float(sum(len(c) for c in items)) / 16_000
+
+    def notes(self, name: str) -> list[str]:
+        """What a person should be told of the set called ``name``, a line each."""
+        return [f"left out {n} clips of {name}: {why}" for why, n in self.left_out.items()]
 
 
-def open_set(split: Split, form: str, minutes: float | None = None) -> TrainingSet:
+@dataclass
+class TextSet(TrainingSet):
+    """Usable lines of text without speech: an item is the source, a transcript the target.
+
+    Nothing augments it: speed, noise, codecs and masks are for sound.
+
+    Args:
+        source_language: Tag of the sources, as the model is told.
+    """
+
+    source_language: str = "en"
+
+    def item(
+        self, at: int, factor: float, augment: AugmentSettings, rng: np.random.Generator
+    ) -> Any:
+        """Source of line ``at``, as it was written: it is read, not learnt."""
+        return cast(ParallelText, self.split)[int(self.rows[at])].source
+
+    def features(
+        self,
+        model: SpeechModel,
+        items: Sequence[Any],
+        positions: int,
+        augment: AugmentSettings,
+        rngs: list[np.random.Generator],
+    ) -> Features:
+        """Features of a batch of sources.
+
+        Raises:
+            UsageError: The model learns nothing from text.
+        """
+        if isinstance(model, CTCModel):
+            raise UsageError(
+                "text alone cannot train a model of the family 'ctc', whose output is aligned with "
+                "sound; take seq2seq, or speak the text (xlasr prepare --reader spoken-text)"
+            )
+        return model.text_features(items, self.source_language)
+
+    def heard_s(self, items: Sequence[Any]) -> float:
+        """None: nothing is heard."""
+        return 0.0
+
+    def notes(self, name: str) -> list[str]:
+        """What a person should be told of the set called ``name``, a line each."""
+        unknown = [f"{name}: {note}" for note in cast(ParallelText, self.split).notes]
+        left_out = [f"left out {n} lines of {name}: {why}" for why, n in self.left_out.items()]
+        return unknown + left_out
+
+
+def open_set(split: Split | ParallelText, form: str, minutes: float | None = None) -> TrainingSet:
     """All clips of a split, or whole groups up to an amount of minutes."""
     rows = np.arange(len(split), dtype=np.int64)
     if minutes is not None:
         rows = take_minutes(split.durations_s, [u.group for u in split], minutes)
-    return TrainingSet(split, rows, form, {})
+    kind = TextSet if isinstance(split, ParallelText) else TrainingSet
+    return kind(split, rows, form, {})
+
+
+def open_data(
+    data: Corpus | ParallelText, settings: CorpusSettings, form: str, language: str, prompt: str
+) -> TrainingSet:
+    """What a stage trains on of one entry of its data: a corpus' ``train``, or clean text.
+
+    Args:
+        data: What ``settings`` name.
+        settings: The entry of the stage's data.
+        form: Named normaliser of the text that is learnt.
+        language: BCP-47 tag that text should be in.
+        prompt: The same as the model is told; plain text is its own source.
+
+    Raises:
+        DataError: No usable text.
+    """
+    if isinstance(data, Corpus):
+        return open_set(data.split("train"), form, settings.minutes)
+    text = clean(data, language)
+    rows = open_set(text, form, settings.minutes).rows
+    return TextSet(text, rows, form, text.left_out, settings.source if data.is_pairs else prompt)
 
 
 def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:
@@ -68,13 +192,14 @@ def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:
 
     Args:
         data: Of a corpus of the mix.
-        held_out: Texts in the headline form.
+        held_out: Texts in the headline form; neither side of a pair may be among them.
     """
-    texts = [normalise(data.split[int(row)].text) for row in data.rows]
-    kept = np.asarray([text not in held_out for text in texts], dtype=bool)
+    lines = [data.split[int(row)] for row in data.rows]
+    said = [{line.text, line.source if isinstance(line, Pair) else line.text} for line in lines]
+    kept = np.asarray([held_out.isdisjoint(map(normalise, texts)) for texts in said], dtype=bool)
     dropped = int((~kept).sum())
     reasons = {"its text stands in dev or test": dropped} if dropped else {}
-    return TrainingSet(data.split, data.rows[kept], data.form, {**data.left_out, **reasons})
+    return replace(data, rows=data.rows[kept], left_out={**data.left_out, **reasons})
 
 
 def drop_unusable(
@@ -98,7 +223,7 @@ def drop_unusable(
     slowed = "" if min(speeds) == 1.0 else f" (at speed {min(speeds):g})"
 
     def reason(text: str, duration_s: float) -> str | None:
-        if duration_s > longest_s:
+        if duration_s > longest_s and not isinstance(data, TextSet):
             return f"longer than {longest_s:.4g} s{slowed}"
         ids = model.tokenizer.encode(text)
         if not text.strip():  # Whisper spells even this, as a space
@@ -125,27 +250,21 @@ def drop_unusable(
             + ". Do recordings and transcripts belong together? `xlasr prepare` cuts long ones by"
             " the columns start and end of a table"
         )
-    return TrainingSet(data.split, data.rows[kept], data.form, {**data.left_out, **reasons})
+    return replace(data, rows=data.rows[kept], left_out={**data.left_out, **reasons})
 
 
 def load_batch(
     sets: list[TrainingSet], batch: Batch, augment: AugmentSettings, seed: int, epoch: int
-) -> tuple[list[Samples], list[str], list[np.random.Generator]]:
-    """Audio (augmented), transcripts and the generators that go on to mask the spectrogram."""
-    clips, texts, rngs = [], [], []
+) -> tuple[list[Any], list[str], list[np.random.Generator]]:
+    """Clips (augmented) or source texts, transcripts, and the generators that go on to mask."""
+    items, texts, rngs = [], [], []
     data = sets[batch.corpus]
     for at, factor in zip(batch.rows.tolist(), batch.speeds.tolist(), strict=True):
         rng = clip_rng(seed, epoch, batch.corpus, at)
-        samples = speed(data.samples(at), factor)
-        if augment.noise is not None and rng.random() < augment.noise.probability:
-            samples = add_noise(samples, rng.uniform(*augment.noise.snr_db), rng)
-        if augment.codec is not None and rng.random() < augment.codec.probability:
-            kind = augment.codec.kinds[int(rng.integers(len(augment.codec.kinds)))]
-            samples = open_condition(kind)(samples, int(rng.integers(2**31)))
-        clips.append(samples)
+        items.append(data.item(at, factor, augment, rng))
         texts.append(data.text(at))
         rngs.append(rng)
-    return clips, texts, rngs
+    return items, texts, rngs
 
 
 def bucket_function(model: SpeechModel) -> Callable[[Floats], Ints]:

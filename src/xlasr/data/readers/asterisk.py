@@ -69,13 +69,11 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
         DataError: No prompts of this language under ``root``.
     """
     language = options.language
-    doc = root / f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
+    doc = root / _doc(language)
     folders = sorted((root / SOUNDS).glob(f"{language}_*")) or [root / SOUNDS / language]
     if not doc.is_file() or not folders[0].is_dir():
         raise DataError(f"{root}: no Asterisk prompts of language {language!r} there.")
-    with gzip.open(doc, "rt", encoding="utf-8") as file:
-        lines = [line for line in file if ":" in line and not line.startswith(";")]
-    prompts = {key.strip(): text.strip() for key, text in (line.split(":", 1) for line in lines)}
+    prompts = _prompts(doc)
     spoken = set()
     for folder in folders:
         for path in sorted(p for p in folder.rglob("*") if p.suffix in (".g722", ".gsm")):
@@ -90,3 +88,30 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
                 yield RawRecord(key, path, prompts[key], speaker=folder.name, group=key.lower())
     for key in sorted(set(prompts) - spoken):
         quarantine.add(key, "missing audio", f"no {key} in {folders[0].name}")
+
+
+def texts(root: Path, language: str) -> dict[str, tuple[str, str]]:
+    """Every prompt of a language that is words, spoken or not: {KEY: (group, text)}.
+
+    Args:
+        root: The unpacked package ``asterisk-core-sounds-LANGUAGE``.
+        language: BCP-47 tag.
+
+    Raises:
+        DataError: No prompts of this language under ``root``.
+    """
+    doc = root / _doc(language)
+    if not doc.is_file():
+        raise DataError(f"{root}: no Asterisk prompts of language {language!r} there.")
+    prompts = _prompts(doc).items()
+    return {key: (key.lower(), text) for key, text in prompts if not _NOTE.match(text)}
+
+
+def _doc(language: str) -> Path:
+    return Path(f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz")
+
+
+def _prompts(doc: Path) -> dict[str, str]:
+    with gzip.open(doc, "rt", encoding="utf-8") as file:
+        lines = [line for line in file if ":" in line and not line.startswith(";")]
+    return {key.strip(): text.strip() for key, text in (line.split(":", 1) for line in lines)}

@@ -21,9 +21,9 @@ from xlasr.errors import DataError
 
 GAME = Path("usr/share/games/fillets-ng")
 _STRING = r'"((?:[^"\\]|\\.)*)"'
-_DIALOG = re.compile(
-    rf"dialogId\(\s*{_STRING}\s*,\s*{_STRING}\s*,\s*{_STRING}\s*\)\s*dialogStr\(\s*{_STRING}\s*\)"
-)
+_ID = rf"dialogId\(\s*{_STRING}\s*,\s*{_STRING}\s*,\s*{_STRING}\s*\)"
+_ENGLISH = re.compile(_ID)
+_DIALOG = re.compile(rf"{_ID}\s*dialogStr\(\s*{_STRING}\s*\)")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 _ATTRIBUTION = (
@@ -53,10 +53,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
         DataError: No dialogue of this language under ``root``.
     """
     language = options.language
-    scripts = sorted((root / GAME).glob(f"script/*/dialogs_{language}.lua"))
-    if not scripts:
-        raise DataError(f"{root / GAME}: no script/*/dialogs_{language}.lua there.")
-    for script in scripts:
+    for script in _scripts(root, language):
         scene = script.parent.name
         sounds = root / GAME / "sound" / scene / language
         lines = _dialogs(script.read_text(encoding="utf-8"))
@@ -73,6 +70,34 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
         for key in lines:
             detail = f"no {key}.ogg in {sounds.relative_to(root / GAME)} (a line nobody speaks)"
             quarantine.add(f"{scene}.{key}", "missing audio", detail)
+
+
+def texts(root: Path, language: str) -> dict[str, tuple[str, str]]:
+    """Every line of a language of the game, spoken or not: {SCENE.ID: (scene, text)}.
+
+    Args:
+        root: The unpacked package ``fillets-ng-data``.
+        language: As its files are called: cs, de, de_CH, en ...
+
+    Raises:
+        DataError: No dialogue of this language under ``root``.
+    """
+    found = {}
+    for script in _scripts(root, language):
+        scene, content = script.parent.name, script.read_text(encoding="utf-8")
+        if language == "en":  # has no dialogStr: it is the other languages' third field
+            told = {m[1]: _ESCAPE.sub(r"\1", m[3]) for m in _ENGLISH.finditer(content)}
+        else:
+            told = {key: text for key, (_, _, text) in _dialogs(content).items()}
+        found.update({f"{scene}.{key}": (scene, text) for key, text in told.items()})
+    return found
+
+
+def _scripts(root: Path, language: str) -> list[Path]:
+    scripts = sorted((root / GAME).glob(f"script/*/dialogs_{language}.lua"))
+    if not scripts:
+        raise DataError(f"{root / GAME}: no script/*/dialogs_{language}.lua there.")
+    return scripts
 
 
 def _dialogs(script: str) -> dict[str, tuple[str, str, str]]:

@@ -1,0 +1,108 @@
+"""What a recipe needs, opened before anything is trained; each stage's folder and content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from xlasr.config import CorpusSettings, Recipe
+from xlasr.data.corpus import Corpus
+from xlasr.data.parallel import ParallelText, read_lines, read_pairs
+from xlasr.errors import ConfigError, XlasrError
+from xlasr.features.conditions import open_condition
+from xlasr.files import sha256
+from xlasr.models.hub import Base
+from xlasr.training.artefacts import STAGE_FORMAT, StageRun
+
+
+def plan_stages(
+    recipe: Recipe, base: Base, main: Corpus, folder: Path, seed: int
+) -> list[StageRun]:
+    """Open every corpus of the recipe and give each stage its folder and content hash.
+
+    Raises:
+        ConfigError: Corpora and files that cannot be used, settings that do not fit; all of them.
+    """
+    problems: list[str] = []
+    planned: list[StageRun] = []
+    keys = {"base": base.sha256}
+    for number, stage in enumerate(recipe.stages):
+        data: list[Corpus | ParallelText] = []
+        for settings in stage.data:
+            try:
+                data.append(main if settings.path == "main" else _open(settings))
+            except (XlasrError, OSError) as error:
+                problems.append(f"stage {stage.name!r}: {error}")
+        run = StageRun(stage, folder / "stages" / f"{number}-{stage.name}", "", data, main)
+        problems += [f"stage {stage.name!r}: {p}" for p in _problems(run)]
+        content = {
+            "format": STAGE_FORMAT,
+            "stage": stage.model_dump(mode="json", exclude={"name"}),
+            "family": recipe.family,
+            "context": recipe.context.model_dump(),
+            "init": keys[stage.init],
+            "data": [d.sha256 for d in data],
+            "language": main.card.language,
+            "seed": seed,
+            "threads": torch.get_num_threads(),
+        }
+        if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
+            content["kept"] = [Corpus.open(path).sha256 for path in kept]
+        if recipe.prompt_language is not None:
+            content["prompt_language"] = recipe.prompt_language
+        if any(isinstance(d, ParallelText) for d in data) or run.dev not in data:
+            content["main"] = main.sha256  # its dev steers, its texts are left out, its mean is fed
+        if stage.output.extra_text:
+            content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
+        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        keys[stage.name] = key
+        planned.append(replace(run, key=key))
+    if problems:
+        raise ConfigError(recipe.name, problems)
+    return planned
+
+
+def _open(settings: CorpusSettings) -> Corpus | ParallelText:
+    if settings.pairs is not None:
+        return read_pairs(settings.pairs)
+    if settings.text is not None:
+        return read_lines(settings.text)
+    return Corpus.open(settings.path or "main")
+
+
+def _problems(run: StageRun) -> list[str]:
+    """What would end a stage hours later, found before the first one begins."""
+    stage, corpora = run.stage, [d for d in run.data if isinstance(d, Corpus)]
+    if len(corpora) < len(run.data) and stage.train.text_input == "mean":
+        corpora.append(run.main)
+    found = [f"{c.path} has no train split" for c in corpora if "train" not in c.splits]
+    if len(run.data) == len(stage.data) and "dev" not in run.dev.splits:
+        found.append(f"{run.dev.path} has no dev split; the best weights are chosen on it")
+    for objective in stage.objectives:
+        try:
+            if objective.corpus and "train" not in Corpus.open(objective.corpus).splits:
+                found.append(f"ewc: {objective.corpus} has no train split")
+        except (XlasrError, OSError) as error:
+            found.append(f"ewc: {error}")
+    for kind in stage.augment.codec.kinds if stage.augment.codec else []:
+        try:
+            open_condition(kind)
+        except XlasrError as error:
+            found.append(f"augment.codec: {error}")
+    for path in stage.output.extra_text:
+        try:
+            Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            found.append(f"output.extra_text: cannot read {path} as UTF-8 ({error})")
+    return found
+
+
+def _file_sha256(path: str) -> str:
+    try:
+        return sha256(Path(path))
+    except OSError:
+        return ""  # reported by _problems
