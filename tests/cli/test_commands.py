@@ -23,7 +23,7 @@ from tests.training import small
 
 from xlasr import api, cli, runs
 from xlasr.cli.options import decode_settings
-from xlasr.config import DecodeSettings, load_recipe
+from xlasr.config import DecodeSettings, load_recipe, recipes
 from xlasr.data.audio import write_wav
 from xlasr.training.engine import Trainer
 
@@ -229,6 +229,16 @@ def test_what_there_is_and_what_it_costs(xlasr: Command) -> None:
         recipe = load_recipe(name)
         assert f" {name} {recipe.family} " in told
         assert recipe.cost and recipe.cost in told and recipe.description in told
+
+
+def test_names_are_whole_on_a_narrow_terminal(
+    xlasr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = xlasr("recipes").stdout + xlasr("bases").stdout
+    for name in [*(recipe.name for recipe in recipes()), "whisper-tiny.en"]:
+        assert f" {name} " in told
+    assert "…" not in told
 
 
 def test_run_in_use_by_another_process(xlasr: Command, tmp_path: Path) -> None:

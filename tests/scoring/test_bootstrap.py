@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from xlasr.errors import DataError, UsageError
 from xlasr.scoring import Score, interval, paired, rate_interval, score
+from xlasr.scoring.bootstrap import LEAST_GROUPS
 
 N_GROUPS = 40
 
@@ -139,6 +140,19 @@ def test_only_the_same_utterances_compare() -> None:
     raw = score({"a": "A."}, {"a": "a"}, normaliser="raw")
     with pytest.raises(DataError, match="same split and normaliser"):
         paired(score({"a": "A."}, {"a": "a"}), raw)
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 4, 5])
+def test_few_groups_that_agree_prove_nothing(n_groups: int) -> None:
+    """Every group is better: of so few there is no interval, and no p that would belie that."""
+    names = [f"g{i}" for i in range(n_groups)]
+    reference = dict.fromkeys(names, "a b c d")
+    worse, better = (dict.fromkeys(names, text) for text in ("x y z w", "a b c x"))
+    groups = {name: name for name in names}
+    result = paired(score(reference, worse, groups), score(reference, better, groups), "wer")
+    assert result.difference == -0.75
+    assert math.isnan(result.p_value) == (n_groups < LEAST_GROUPS)
+    assert result.significant == (n_groups >= LEAST_GROUPS)
 
 
 def test_undefined_values_become_null() -> None:

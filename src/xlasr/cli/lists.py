@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def bases() -> None:
     """List the bases xlasr fetches by itself, and what else it opens."""
     from rich.console import Console
-    from rich.table import Table
 
     from xlasr.models.catalogue import bases as built_in
 
-    table = Table("base", "languages", "parameters", "download", "licence", "what it is")
+    table = _table("base", "languages", "parameters", "download", "licence", "what it is")
     for base in built_in():
         size = f"{base.n_parameters / 1e6:.1f} M"
         table.add_row(
@@ -34,11 +36,10 @@ def bases() -> None:
 def recipes() -> None:
     """List the recipes that come with xlasr, and what they cost."""
     from rich.console import Console
-    from rich.table import Table
 
     from xlasr.config import recipes as coming_along
 
-    table = Table("recipe", "family", "stages", "budget", "what it costs", "what it does")
+    table = _table("recipe", "family", "stages", "budget", "what it costs", "what it does")
     for recipe in coming_along():
         stages = " -> ".join(stage.name for stage in recipe.stages)
         budget = " + ".join(
@@ -49,6 +50,17 @@ def recipes() -> None:
             recipe.name, recipe.family, stages, budget, recipe.cost or "-", recipe.description
         )
     Console().print(table)
+
+
+def _table(*headings: str) -> Table:
+    """A table that fits a narrow terminal; the names in it are whole, for they are typed again."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=number == 0, overflow="fold")
+    return table
 
 
 def demo(

@@ -9,7 +9,8 @@ from xlasr.reporting.comparison import metrics_of
 from xlasr.reporting.evaluation import KEPT_BELOW, Evaluation
 from xlasr.reporting.formatting import number, p_value, per_cent, span, whole
 from xlasr.scoring import Counts, Score, rate_interval
-from xlasr.scoring.confidence import FEW_GROUPS, LEAST_GROUPS, ONE_VOICE
+from xlasr.scoring.bootstrap import LEAST_GROUPS
+from xlasr.scoring.confidence import FEW_GROUPS, ONE_VOICE
 from xlasr.scoring.error_rates import Metric
 from xlasr.scoring.rare_words import RareWords
 from xlasr.scoring.scorecard import Scorecard

@@ -24,6 +24,9 @@ from xlasr.errors import DataError, UsageError
 from xlasr.scoring.error_rates import Metric, Score
 
 N_RESAMPLES = 2000
+LEAST_GROUPS = 4
+"""Below so many a draw too often holds one group only, and there is no interval and no test: two
+groups that agree by chance would give p < 0.001."""
 _BLOCK = 4_000_000
 """Draws held at a time (32 MB of indices), so that memory does not grow with the corpus."""
 
@@ -34,8 +37,8 @@ FloatArray = npt.NDArray[np.float64]
 class PairedResult:
     """How an adapted model compares with its base on the same utterances.
 
-    All rates are ratios. Negative differences are improvements. A p that is not defined (one group
-    only) is NaN. How sure the reduction is, is ``confidence.werr``.
+    All rates are ratios. Negative differences are improvements. A p that is not defined (fewer
+    than ``LEAST_GROUPS``) is NaN. How sure the reduction is, is ``confidence.werr``.
 
     Attributes:
         metric: "wer" or "cer".
@@ -133,7 +136,7 @@ def paired(
     table = table_of(np.concatenate([left, right[:, :1]], axis=1), n, level, columns=3)
     before, after = base.counts(metric).rate, adapted.counts(metric).rate
     p_value = math.nan
-    if len(table) >= 2:
+    if len(table) >= LEAST_GROUPS:
         sums = redraw(table, n, seed)
         # Errors over the same references: comparing whole numbers needs no tolerance.
         gain = sums[:, 2] - sums[:, 0]

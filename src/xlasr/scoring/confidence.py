@@ -34,13 +34,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xlasr.scoring.bootstrap import N_RESAMPLES, comparable, redraw, table_of
+from xlasr.scoring.bootstrap import LEAST_GROUPS, N_RESAMPLES, comparable, redraw, table_of
 from xlasr.scoring.error_rates import Metric, Score
 
 FEW_GROUPS = 20
 """Below so many groups an interval carries a warning."""
-LEAST_GROUPS = 4
-"""Below so many a draw too often holds one group only, and there is no interval."""
 FEW_ERRORS = 20
 """Below so many errors in all, an interval is made on a log scale, and carries a warning."""
 ONE_VOICE = "one speaker only: the interval says nothing about other speakers"
