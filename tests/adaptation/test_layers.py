@@ -10,7 +10,7 @@ from tests.adaptation.test_trainable import build, step
 
 from xlasr.adaptation.layers import reset_layers
 from xlasr.adaptation.trainable import make_trainable
-from xlasr.config import LayerNumbers, TrainSettings
+from xlasr.config import FreezeSettings, LayerNumbers, TrainSettings
 from xlasr.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
@@ -52,7 +52,7 @@ def test_freeze(tmp_path: Path, kind: str) -> None:
     model = build(tmp_path / "base", kind)
     decoder = [1] if kind.startswith("seq2seq") else []
     free = set(make_trainable(model, TrainSettings()).names)
-    numbers = LayerNumbers(encoder=[0, 2], decoder=decoder)
+    numbers = FreezeSettings(encoder=[0, 2], decoder=decoder)
     found = make_trainable(model, TrainSettings(freeze=numbers))
     left_out = free - set(found.names)
     layers = [".encoder.layers.0.", ".encoder.layers.2."]
@@ -70,4 +70,4 @@ def test_layers_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"reset.encoder names \[3\]; .* has layers 0 to 2"):
         reset_layers(model, LayerNumbers(encoder=[3]))
     with pytest.raises(UsageError, match=r"train.freeze.decoder names \[0\]; .* has no layers"):
-        make_trainable(model, TrainSettings(freeze=LayerNumbers(decoder=[0])))
+        make_trainable(model, TrainSettings(freeze=FreezeSettings(decoder=[0])))

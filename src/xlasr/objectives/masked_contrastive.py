@@ -95,16 +95,18 @@ def contrast(
         negatives: (N, K) of ``draw_negatives``; N masked positions.
         settings: Temperature and weight of the diversity.
     """
-    context = aid.project_hid(states[is_masked]).float()  # (N, P)
+    context = aid.project_hid(states[is_masked])  # (N, P)
     codes, perplexity = aid.quantizer(aid.dropout(latents[is_masked])[None])
-    targets = aid.project_q(codes.to(aid.project_q.weight.dtype))[0].float()
-    wrong = targets[negatives]  # (N, K, P)
-    logits = torch.cosine_similarity(
-        context[:, None], torch.cat([targets[:, None], wrong], dim=1), dim=-1
-    )
+    targets = aid.project_q(codes.to(aid.project_q.weight.dtype))[0]
+    own = torch.arange(len(negatives), device=negatives.device)[:, None]
+    with torch.autocast(states.device.type, enabled=False):  # cosines are divided by 0.1
+        context, targets = (nn.functional.normalize(x.float(), dim=-1) for x in (context, targets))
+        # all pairs cost less time and memory than N x K copies of the targets
+        logits = (context @ targets.T).gather(1, torch.cat([own, negatives], dim=1))
     logits = logits / settings.temperature
-    same = (wrong == targets[:, None]).all(-1)  # the same code: no wrong answer
-    logits[:, 1:] = logits[:, 1:].masked_fill(same, float("-inf"))
+    _, number = torch.unique(codes[0].detach(), dim=0, return_inverse=True)
+    same = number[negatives] == number[:, None]  # the same code: no wrong answer
+    logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(same, float("-inf"))], dim=1)
     truth = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
     n_codes = aid.quantizer.num_groups * aid.quantizer.num_vars
     diversity = (n_codes - perplexity.float()) / n_codes

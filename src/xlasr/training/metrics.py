@@ -119,7 +119,7 @@ class Progress:
     def start(self, name: str, total: int, done: int) -> None:
         """Begin (or go on with) a stage."""
         self.stop()
-        self.audio_s, self.began = 0.0, time.monotonic()
+        self.audio_s, self.began, self.dev = 0.0, time.monotonic(), ""
         if self.console is None:
             return
         self.bar = Bar(
