@@ -71,3 +71,31 @@ def test_layers_that_are_not_there(tmp_path: Path) -> None:
         reset_layers(model, LayerNumbers(encoder=[3]))
     with pytest.raises(UsageError, match=r"train.freeze.decoder names \[0\]; .* has no layers"):
         make_trainable(model, TrainSettings(freeze=FreezeSettings(decoder=[0])))
+
+
+@pytest.mark.parametrize("kind", ["ctc/wav2vec2", "ctc/hubert", "ctc/wavlm"])
+def test_the_convolutions_rest(tmp_path: Path, kind: str) -> None:
+    model = build(tmp_path, kind)
+    settings = TrainSettings(freeze=FreezeSettings(feature_encoder=True))
+    trained = make_trainable(model, settings).names
+    prefix = "encoder.hf.feature_extractor."
+    whole = {n for n, _ in model.named_parameters() if not n.endswith("masked_spec_embed")}
+    assert set(trained) == {n for n in whole if not n.startswith(prefix)} < whole
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    inputs: list[torch.Tensor] = []
+    first = model.encoder.hf.feature_extractor.conv_layers[0]
+    first.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    model.train()
+    step(model)
+    after = dict(model.named_parameters())
+    assert {n for n in before if not torch.equal(before[n], after[n])} <= set(trained)
+    assert not torch.equal(before["encoder.hf.feature_projection.projection.weight"],
+                           after["encoder.hf.feature_projection.projection.weight"])  # fmt: skip
+    assert inputs and not inputs[0].requires_grad  # nothing goes back through them
+
+
+@pytest.mark.parametrize("kind", ["seq2seq/whisper", "ctc/whisper", "ctc/w2v-bert"])
+def test_no_convolutions_to_freeze(tmp_path: Path, kind: str) -> None:
+    settings = TrainSettings(freeze=FreezeSettings(feature_encoder=True))
+    with pytest.raises(UsageError, match="begins with log-mel frames"):
+        make_trainable(build(tmp_path, kind), settings)

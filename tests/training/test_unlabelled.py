@@ -16,6 +16,7 @@ from xlasr import api
 from xlasr.config import Recipe
 from xlasr.errors import ConfigError, RunError, TrainingStopped, UsageError
 from xlasr.models.hub import find_base
+from xlasr.objectives import masked_contrastive
 from xlasr.training.engine import Trainer
 from xlasr.training.guards import Guards
 
@@ -143,6 +144,22 @@ def test_dev_is_masked_alike_at_every_look(
     found = run(speech, wav2vec2_dir, tmp_path / "run", small.recipe("ctc", still))
     losses = [row["dev_loss"] for row in found.metrics]
     assert len(losses) == 3 and len(set(losses)) == 1
+
+
+def test_the_quantiser_is_told_the_update(
+    speech: Path, wav2vec2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    real = masked_contrastive.gumbel_temperature
+
+    def told_of(update: int, how: Any) -> float:
+        told.append(update)
+        return real(update, how)
+
+    monkeypatch.setattr(masked_contrastive, "gumbel_temperature", told_of)
+    plan = small.recipe("ctc", pretrain(evaluate={"every": 6}))
+    run(speech, wav2vec2_dir, tmp_path / "run", plan)
+    assert told[:6] == [0, 1, 2, 3, 4, 5] and set(told[6:]) == {0}  # dev takes the best code
 
 
 def test_both_losses_on_the_same_clips(speech: Path, wav2vec2_dir: Path, tmp_path: Path) -> None:
