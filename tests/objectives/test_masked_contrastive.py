@@ -236,6 +236,19 @@ def test_it_is_a_function_of_torchs_seed(tmp_path: Path) -> None:
     assert float(nothing.detach()) == 0.0
 
 
+def test_a_collapsed_quantiser_is_bad_on_dev(tmp_path: Path) -> None:
+    pretrained(tmp_path, "wav2vec2")
+    model = load(tmp_path)
+    features = model.features(CLIPS)
+    objective = SOUND_OBJECTIVES["masked_contrastive"]
+    settings = ObjectiveSettings(kind="masked_contrastive", contrastive=HOW)
+    with torch.no_grad():
+        model.get_parameter("aids.masked_contrastive.quantizer.weight_proj.bias")[[0, 5]] = 1e6
+        found = float(objective(model, features, settings, 0))
+    # chance among eight, and two of ten codes in use
+    assert found == pytest.approx(np.log(1 + HOW.negatives) + 0.1 * (10 - 2) / 10, abs=1e-4)
+
+
 def test_loss_falls_and_the_codes_are_used(tmp_path: Path) -> None:
     pretrained(tmp_path, "wav2vec2")
     model = load(tmp_path, kinds=("masked_contrastive",)).train()

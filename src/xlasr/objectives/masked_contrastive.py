@@ -81,6 +81,8 @@ def contrast(
     is_masked: Tensor,
     negatives: Tensor,
     settings: ContrastiveSettings,
+    *,
+    same_is_wrong: bool = False,
 ) -> Tensor:
     """Mean over the masked positions of the contrastive loss plus the weighted diversity loss.
 
@@ -94,6 +96,8 @@ def contrast(
         is_masked: (B, T').
         negatives: (N, K) of ``draw_negatives``; N masked positions.
         settings: Temperature and weight of the diversity.
+        same_is_wrong: A negative with the code of the truth counts as a wrong answer. Without it
+            (as in transformers) a quantiser that has but one code left has no loss at all.
     """
     context = aid.project_hid(states[is_masked])  # (N, P)
     codes, perplexity = aid.quantizer(aid.dropout(latents[is_masked])[None])
@@ -104,9 +108,10 @@ def contrast(
         # all pairs cost less time and memory than N x K copies of the targets
         logits = (context @ targets.T).gather(1, torch.cat([own, negatives], dim=1))
     logits = logits / settings.temperature
-    _, number = torch.unique(codes[0].detach(), dim=0, return_inverse=True)
-    same = number[negatives] == number[:, None]  # the same code: no wrong answer
-    logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(same, float("-inf"))], dim=1)
+    if not same_is_wrong:
+        _, number = torch.unique(codes[0].detach(), dim=0, return_inverse=True)
+        same = number[negatives] == number[:, None]
+        logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(same, float("-inf"))], dim=1)
     truth = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
     n_codes = aid.quantizer.num_groups * aid.quantizer.num_vars
     diversity = (n_codes - perplexity.float()) / n_codes
@@ -127,7 +132,9 @@ def masked_contrastive(
         update: Of the stage; the quantiser's temperature follows from it.
 
     Returns:
-        The mean over the masked positions; 0 where every clip is too short for a mask.
+        The mean over the masked positions; 0 where every clip is too short for a mask. On dev, it
+        steers: there a negative with the code of the truth counts as wrong, or a collapsed
+        quantiser would be the best.
     """
     encoder, aid, how = model.encoder, model.aids["masked_contrastive"], settings.contrastive
     if not isinstance(encoder, SelfSupervisedEncoder) or not isinstance(aid, ContrastiveAid):
@@ -142,4 +149,6 @@ def masked_contrastive(
     if not len(negatives):
         return states.sum().mul(0.0)
     aid.quantizer.temperature = gumbel_temperature(update, how)
-    return contrast(aid, states, latents, is_masked, negatives, how)
+    return contrast(
+        aid, states, latents, is_masked, negatives, how, same_is_wrong=not model.training
+    )
