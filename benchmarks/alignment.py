@@ -57,7 +57,7 @@ class Clip:
 
 def trimmed(split: Any) -> list[Clip]:
     """Clips cut to the speech that Silero's detector finds; those without any are left out."""
-    from xlasr.decoding.long_form import FRAME, SileroVAD
+    from xlasr.data.voice import FRAME, SileroVAD
 
     clips = []
     for utterance in split:

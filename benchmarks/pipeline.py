@@ -40,7 +40,8 @@ def resident_mb() -> float:
 def share(corpus: Path, updates: int, threads: int) -> dict[str, Any]:
     """CPU and wall time of host work as a share of training."""
     from xlasr import api
-    from xlasr.training import engine, sets
+    from xlasr.models import encoders
+    from xlasr.training import engine
 
     spent = {"host_cpu_s": 0.0, "host_wall_s": 0.0, "cpu_s": 0.0, "wall_s": 0.0}
     seen = 0
@@ -58,7 +59,7 @@ def share(corpus: Path, updates: int, threads: int) -> dict[str, Any]:
         return call
 
     engine.load_batch = timed(engine.load_batch, "host_cpu_s", "host_wall_s")
-    sets.spec_augment = timed(sets.spec_augment, "host_cpu_s", "host_wall_s")
+    encoders.spec_augment = timed(encoders.spec_augment, "host_cpu_s", "host_wall_s")
     plain = engine.Trainer._update
     counted = timed(plain, "cpu_s", "wall_s")
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from xlasr import api
-from xlasr.config import DecodeSettings
+from xlasr.config import DecodeSettings, Recipe
 from xlasr.scoring import Score, rate_interval
 
 
@@ -33,7 +33,7 @@ def read_table(path: Path) -> dict[str, Any]:
 def run_cell(
     folder: Path,
     corpus: Path,
-    recipe: str,
+    recipe: str | Recipe,
     settings: list[str],
     *,
     base: str | None = None,
@@ -45,7 +45,7 @@ def run_cell(
     Args:
         folder: Of the run.
         corpus: The command's corpus.
-        recipe: Name or file.
+        recipe: Name, file, or a recipe that settings alone do not make.
         settings: ``stage.field=value``.
         base: None is the default base.
         seed: Of the run.

@@ -10,7 +10,7 @@ from tests.adaptation.test_trainable import build, step
 
 from xlasr.adaptation.layers import reset_layers
 from xlasr.adaptation.trainable import make_trainable
-from xlasr.config import LayerNumbers, TrainSettings
+from xlasr.config import FreezeSettings, LayerNumbers, TrainSettings
 from xlasr.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
@@ -52,7 +52,7 @@ def test_freeze(tmp_path: Path, kind: str) -> None:
     model = build(tmp_path / "base", kind)
     decoder = [1] if kind.startswith("seq2seq") else []
     free = set(make_trainable(model, TrainSettings()).names)
-    numbers = LayerNumbers(encoder=[0, 2], decoder=decoder)
+    numbers = FreezeSettings(encoder=[0, 2], decoder=decoder)
     found = make_trainable(model, TrainSettings(freeze=numbers))
     left_out = free - set(found.names)
     layers = [".encoder.layers.0.", ".encoder.layers.2."]
@@ -70,4 +70,32 @@ def test_layers_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"reset.encoder names \[3\]; .* has layers 0 to 2"):
         reset_layers(model, LayerNumbers(encoder=[3]))
     with pytest.raises(UsageError, match=r"train.freeze.decoder names \[0\]; .* has no layers"):
-        make_trainable(model, TrainSettings(freeze=LayerNumbers(decoder=[0])))
+        make_trainable(model, TrainSettings(freeze=FreezeSettings(decoder=[0])))
+
+
+@pytest.mark.parametrize("kind", ["ctc/wav2vec2", "ctc/hubert", "ctc/wavlm"])
+def test_the_convolutions_rest(tmp_path: Path, kind: str) -> None:
+    model = build(tmp_path, kind)
+    settings = TrainSettings(freeze=FreezeSettings(feature_encoder=True))
+    trained = make_trainable(model, settings).names
+    prefix = "encoder.hf.feature_extractor."
+    whole = {n for n, _ in model.named_parameters() if not n.endswith("masked_spec_embed")}
+    assert set(trained) == {n for n in whole if not n.startswith(prefix)} < whole
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    inputs: list[torch.Tensor] = []
+    first = model.encoder.hf.feature_extractor.conv_layers[0]
+    first.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    model.train()
+    step(model)
+    after = dict(model.named_parameters())
+    assert {n for n in before if not torch.equal(before[n], after[n])} <= set(trained)
+    assert not torch.equal(before["encoder.hf.feature_projection.projection.weight"],
+                           after["encoder.hf.feature_projection.projection.weight"])  # fmt: skip
+    assert inputs and not inputs[0].requires_grad  # nothing goes back through them
+
+
+@pytest.mark.parametrize("kind", ["seq2seq/whisper", "ctc/whisper", "ctc/w2v-bert"])
+def test_no_convolutions_to_freeze(tmp_path: Path, kind: str) -> None:
+    settings = TrainSettings(freeze=FreezeSettings(feature_encoder=True))
+    with pytest.raises(UsageError, match="begins with log-mel frames"):
+        make_trainable(build(tmp_path, kind), settings)

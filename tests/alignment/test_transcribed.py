@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from tests.alignment.spoken import fake_model, say, silence
 
 from xlasr.alignment.words import word_timer
-from xlasr.data import audio
+from xlasr.data import audio, voice
 from xlasr.data.annotations import TimedText
 from xlasr.data.audio import Limits, decode, write_wav
 from xlasr.data.corpus import Utterance
-from xlasr.decoding import long_form
 from xlasr.decoding.recognise import DecodeOptions
 from xlasr.decoding.transcribe import transcribe_file
 from xlasr.errors import AudioError
@@ -31,7 +30,7 @@ class Loud:
 
 @pytest.fixture(autouse=True)
 def loud(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_form, "SileroVAD", Loud)
+    monkeypatch.setattr(voice, "SileroVAD", Loud)
 
 
 def spoken(said: dict[float, str], seconds: float) -> NDArray[np.float32]:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests import tiny
 
+from xlasr.config import SpecAugmentSettings
 from xlasr.errors import BaseError
-from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
+from xlasr.models.encoders import Context, Features, SelfSupervisedEncoder, WhisperSpeechEncoder
 from xlasr.models.hub import load_self_supervised, load_whisper
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
@@ -192,3 +193,41 @@ def test_features_move_together(folders: dict[str, Path]) -> None:
         torch.device("meta")
     }
     assert whisper(folders).features([tiny.clip(0.1)]).to(torch.device("meta")).is_pad is None
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "wav2vec2-group"])
+def test_spec_augment_behind_the_convolutions(folders: dict[str, Path], kind: str) -> None:
+    encoder = load_self_supervised(folders[kind]).eval()
+    given: list[torch.Tensor] = []  # to the layers
+    encoder.hf.encoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].clone()))
+    clips = [tiny.clip(1.0), tiny.clip(0.6, 1)]
+    spec = SpecAugmentSettings(time_width=40, time_share=0.5, freq_masks=1, freq_width=20)
+
+    def augmented(rows: list[int]) -> Features:
+        rngs = [np.random.default_rng(3 + row) for row in rows]
+        return encoder.augmented(encoder.features([clips[row] for row in rows]), spec, rngs)
+
+    one = augmented([0])
+    encoder(encoder.features(clips[:1]))
+    encoder(one)
+    masked, channels = one.is_masked, one.is_masked_channel
+    assert masked is not None and channels is not None
+    assert 0 < int(masked.sum()) <= 2 * 20
+    assert 0 < int(channels.sum()) <= 8  # 20 of 80 mel bins are 8 of 32 channels
+    wanted = torch.where(masked[..., None], encoder.hf.masked_spec_embed, given[0])
+    torch.testing.assert_close(given[1], torch.where(channels[:, None], 0.0, wanted))
+    both = augmented([0, 1])  # a clip is masked as it is alone, and no padding is
+    assert both.is_masked is not None and both.is_masked_channel is not None
+    assert torch.equal(both.is_masked[:1], masked)
+    assert torch.equal(both.is_masked_channel[:1], channels)
+    n = int(encoder.out_lens(both.input_lens)[1])
+    assert both.is_masked[1, :n].any() and not both.is_masked[1, n:].any()
+
+
+def test_bases_that_cannot_be_masked_are_left_as_they_are(folders: dict[str, Path]) -> None:
+    for kind in ("w2v-bert", "wav2vec2-adapter"):
+        encoder = load_self_supervised(folders[kind]).eval()
+        features = encoder.features([tiny.clip(0.5)])
+        rngs = [np.random.default_rng(0)]
+        assert not encoder.can_mask
+        assert encoder.augmented(features, SpecAugmentSettings(), rngs) is features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -57,15 +58,18 @@ class Trainable:
         return [name for group in self.groups for name in group.names]
 
 
-def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
+def make_trainable(
+    model: SpeechModel, settings: TrainSettings, *, has_text: bool = True
+) -> Trainable:
     """Set ``requires_grad`` on exactly the parameters that ``settings`` name.
 
     Args:
         model: Changed in place; ``lora`` adds its matrices.
         settings: The stage's ``train`` field.
+        has_text: Transcripts are learnt; else a CTC head has nothing to do.
 
     Raises:
-        UsageError: Nothing matched, or more layers than there are.
+        UsageError: Nothing matched, more layers than there are, or no convolutions to freeze.
     """
     n_layers = model.encoder.n_layers
     if settings.part == "layers" and not 1 <= settings.top_layers <= n_layers:
@@ -95,12 +99,19 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     positions = getattr(model.encoder.hf, "embed_positions", None)
     fixed = None if positions is None else positions.weight
     resting = chosen_layers(model, settings.freeze, "train.freeze")
+    if settings.freeze.feature_encoder:
+        resting.append(_feature_encoder(model))
+    unused: tuple[str, ...] = (
+        () if getattr(model.encoder, "masks", False) else ("masked_spec_embed",)
+    )
+    if not has_text:
+        unused = (*unused, "head.weight", "head.bias")
     frozen = {id(p) for layer in resting for p in layer.parameters()}
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
-        left = name.endswith("masked_spec_embed") or name.startswith(f"hf.{TEXT_ENCODER}")
-        if parameter is fixed or left:  # sinusoids; never used; only understands
+        left = name.endswith(unused) or name.startswith(f"hf.{TEXT_ENCODER}")
+        if parameter is fixed or left:  # sinusoids; nothing uses it; only understands
             trained = False
         elif settings.part == "lora":
             trained = "lora_" in name or (model.family == "ctc" and layer is None)
@@ -121,6 +132,19 @@ def make_trainable(model: SpeechModel, settings: TrainSettings) -> Trainable:
     layers = [layer_of(n) for g in groups.values() for n in g.names]
     lowest = min((layer for layer in layers if layer is not None), default=n_layers)
     return Trainable(list(groups.values()), lowest)
+
+
+def _feature_encoder(model: SpeechModel) -> nn.Module:
+    """The convolutions of a self-supervised base, told that no gradient is wanted below them."""
+    convolutions: Any = getattr(model.encoder.hf, "feature_extractor", None)
+    if convolutions is None:
+        raise UsageError(
+            "train.freeze.feature_encoder is for bases whose convolutions hear the waveform "
+            f"(Wav2Vec2, XLS-R, MMS, HuBERT, WavLM); a {model.encoder.hf.config.model_type!r} "
+            "model begins with log-mel frames"
+        )
+    convolutions._requires_grad = False  # transformers asks for the gradient of its input otherwise
+    return convolutions  # type: ignore[no-any-return]
 
 
 def recompute_activations(model: SpeechModel) -> None:

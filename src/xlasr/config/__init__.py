@@ -16,6 +16,7 @@ from xlasr.config.settings import (
     ContextSettings,
     DecodeSettings,
     EvaluateSettings,
+    FreezeSettings,
     LayerNumbers,
     LoraSettings,
     NoiseSettings,
@@ -28,15 +29,19 @@ from xlasr.config.settings import (
     StopSettings,
     TrainSettings,
 )
+from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings
 
 __all__ = [
     "RECIPE_FOLDERS",
+    "WITHOUT_TEXT",
     "AdapterSettings",
     "AugmentSettings",
     "ContextSettings",
+    "ContrastiveSettings",
     "CorpusSettings",
     "DecodeSettings",
     "EvaluateSettings",
+    "FreezeSettings",
     "LayerNumbers",
     "LoraSettings",
     "NoiseSettings",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from xlasr.config.base import Settings, dicts
 from xlasr.config.corpora import CorpusSettings, text_misfits
+from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings, unlabelled_misfits
 from xlasr.errors import did_you_mean
 
 
@@ -68,6 +69,14 @@ class LayerNumbers(Settings):
     decoder: list[Annotated[int, Field(ge=0)]] = Field([])
 
 
+class FreezeSettings(LayerNumbers):
+    """What is not trained, whatever ``part`` says."""
+
+    feature_encoder: bool = Field(
+        False, description="the convolutions of a self-supervised base, below its layers"
+    )
+
+
 class TrainSettings(Settings):
     """Which part of the model is trained."""
 
@@ -83,9 +92,7 @@ class TrainSettings(Settings):
     dropout: float | None = Field(
         None, ge=0, lt=1, description="in the layers of the base; None keeps what the base has"
     )
-    freeze: LayerNumbers = Field(
-        LayerNumbers(), description="layers that are not trained, whatever `part` says"
-    )
+    freeze: FreezeSettings = FreezeSettings()
     recompute: bool = Field(
         False,
         description="gradient checkpointing: less memory for about a third more time",
@@ -116,7 +123,11 @@ class OutputSettings(Settings):
 
 
 class SpecAugmentSettings(Settings):
-    """SpecAugment (arXiv 1904.08779) on log-mel frames."""
+    """SpecAugment (arXiv 1904.08779) on log-mel frames.
+
+    Self-supervised bases have none: there the positions and channels behind their convolutions are
+    masked, by two 10 ms frames a position and a channel for every 80th of them.
+    """
 
     time_masks: int = Field(2, ge=0)
     time_width: int = Field(40, ge=0, description="widest mask, in 10 ms frames")
@@ -155,7 +166,7 @@ class AugmentSettings(Settings):
 class ObjectiveSettings(Settings):
     """One term of the loss."""
 
-    kind: str = Field(description="ctc, cross_entropy; ewc beside one of these")
+    kind: str = Field(description="ctc, cross_entropy, masked_contrastive; ewc beside one of these")
     weight: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")
     bpe_dropout: float = Field(
@@ -169,6 +180,9 @@ class ObjectiveSettings(Settings):
         None, description="ewc only: a corpus folder of what should stay known (its train split)"
     )
     clips: int = Field(64, ge=1, description="ewc only: of that corpus, for the importances")
+    contrastive: ContrastiveSettings = Field(
+        ContrastiveSettings(), description="masked_contrastive only"
+    )
 
 
 class OptimSettings(Settings):
@@ -199,7 +213,10 @@ class StopSettings(Settings):
     updates: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     patience: int | None = Field(
-        None, ge=1, description="stop after this many evaluations without a better dev CER"
+        None,
+        ge=1,
+        description="stop after this many evaluations without a better dev CER (dev loss, where "
+        "nothing can be decoded)",
     )
 
     @model_validator(mode="after")
@@ -235,6 +252,16 @@ class Stage(Settings):
     optim: OptimSettings = OptimSettings()
     stop: StopSettings
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether an objective learns transcripts; else nothing is decoded, dev loss steers."""
+        return any(o.kind not in WITHOUT_TEXT for o in self.objectives)
+
+    def positions_wanted(self) -> int:
+        """Encoder positions a clip must have where its text does not say: room for two masks."""
+        kinds = (o for o in self.objectives if o.kind in WITHOUT_TEXT)
+        return max(2 * o.contrastive.mask_length for o in kinds)
 
 
 class DecodeSettings(Settings):
@@ -297,8 +324,10 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
             kind = objective.get("kind")
             if kind == "ewc":
                 problems += _ewc_misfits(name, stage, objective)
+            elif kind in WITHOUT_TEXT:
+                problems += unlabelled_misfits(name, stage, family)
             elif kind not in (None, "ctc", "cross_entropy"):
-                hint = did_you_mean(str(kind), ["ctc", "cross_entropy", "ewc"])
+                hint = did_you_mean(str(kind), ["ctc", "cross_entropy", "ewc", *WITHOUT_TEXT])
                 problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
             elif wanted and kind and kind != wanted:
                 problems.append(

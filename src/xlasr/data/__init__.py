@@ -9,6 +9,7 @@ readers/   one file per layout; ``debian`` fetches; ``segments``, ``tiers`` and 
 quarantine records that cannot be used, with a reason
 audio      decode any file to float32 mono 16 kHz, bounded; ``containers`` opens it,
            ``headers`` says whether it is audio, and whole
+voice      where somebody speaks: long recordings are cut in the pauses
 clips      decode each record once, write the 16 kHz copies
 text       normalisers, alphabets, language tags; ``language``: which one a text is in
 parallel   text without sound: pairs of sentences, and which of them are fit to learn from

@@ -247,7 +247,8 @@ def drop_repeated(
     keep: list[int] = []
     dropped: Counter[str] = Counter()
     for i, (clip, text, side) in enumerate(zip(clips, texts, sides, strict=True)):
-        other = next((other for other in above[side] if (other, text) in first), None)
+        # recordings without transcripts have no text that could stand elsewhere
+        other = next((o for o in above[side] if text and (o, text) in first), None)
         if other is None:
             keep.append(i)
             continue

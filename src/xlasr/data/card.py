@@ -84,6 +84,11 @@ class Card:
         """Total length of all splits in minutes."""
         return sum(stats.minutes for stats in self.splits.values())
 
+    @property
+    def is_transcribed(self) -> bool:
+        """Whether anything of it has a text; recordings for learning without text have none."""
+        return any(stats.symbols for stats in self.splits.values())
+
     def to_json(self) -> str:
         """Return the card as indented JSON."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"

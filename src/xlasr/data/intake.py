@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xlasr.data.archives import content, is_archive, unpack
+from xlasr.data.audio import DEFAULT_LIMITS, Limits
 from xlasr.data.quarantine import Quarantine, encodable
 from xlasr.data.readers import (
     ANNOTATED,
     OPTIONS,
     READERS,
     SOURCES,
+    UNTRANSCRIBED,
     RawRecord,
     ReadOptions,
     guess_reader,
@@ -108,6 +110,7 @@ def read_options(
     participant: str | None = None,
     channels: Mapping[str, int] | None = None,
     media: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     scratch: Path | None = None,
 ) -> ReadOptions:
     """Return the options for the reader of a source.
@@ -124,6 +127,7 @@ def read_options(
         participant: Speaker of tiers.
         channels: Tier or speaker -> channel.
         media: Where the recordings are.
+        limits: Bounds for one file.
         scratch: Where sound that lies inside other files is unpacked.
 
     Raises:
@@ -146,6 +150,7 @@ def read_options(
         participant=participant,
         channels=dict(channels or {}),
         media=None if media is None else Path(media).absolute(),
+        limits=limits,
         scratch=scratch,
         say=say,
     )
@@ -175,7 +180,8 @@ def read_records(
             being is to be referred to.
     """
     try:
-        records = _clean(READERS[where.reader](where.root, options, quarantine), quarantine)
+        found = READERS[where.reader](where.root, options, quarantine)
+        records = _clean(found, quarantine, has_text=where.reader not in UNTRANSCRIBED)
     except (OSError, UnicodeError) as error:
         raise DataError(f"{source}: cannot be read: {error}") from error
     scratch = options.scratch
@@ -197,13 +203,15 @@ def _check_encoding(encoding: str) -> str:
     return encoding
 
 
-def _clean(records: Iterable[RawRecord], quarantine: Quarantine) -> list[RawRecord]:
+def _clean(
+    records: Iterable[RawRecord], quarantine: Quarantine, *, has_text: bool
+) -> list[RawRecord]:
     kept: dict[str, RawRecord] = {}
     for record in records:
         text = raw(record.text)
         if problem := _not_utf8(record):
             quarantine.add(record.id, "bad encoding", problem)
-        elif not normalise(text):
+        elif has_text and not normalise(text):
             detail = f"the transcript of {record.audio.name} is {text!r}: no letter, no digit"
             quarantine.add(record.id, "empty text", detail)
         elif record.id in kept:

@@ -105,6 +105,7 @@ def prepare(
             participant=participant,
             channels=channels,
             media=media,
+            limits=limits,
             scratch=unpacked,
         )
         quarantine = Quarantine()
@@ -151,9 +152,11 @@ def _nothing_left(source: str | Path, out: Path, quarantine: Quarantine) -> str:
     quarantine.save(saved)
     counts = ", ".join(f"{n} {reason}" for reason, n in quarantine.counts().items())
     first = next(iter(quarantine))
+    alone = "\nRecordings without transcripts are read by --reader recordings."
     return (
         f"{source}: not one usable utterance, so no corpus was made ({counts}).\n"
         f"The first: {first.record}: {first.detail}\nAll of them: {saved}"
+        + (alone if "missing text" in quarantine.counts() else "")
     )
 
 
@@ -189,7 +192,8 @@ def write_clips(
         warnings=arranged.warnings,
     )
     recordings = {clip.path: clip.recording for clip in clips}
-    write_manifests(folder, splits, card, quarantine, recordings=recordings)
+    has_text = any(clip.record.text for clip in clips)
+    write_manifests(folder, splits, card, quarantine, recordings=recordings, has_text=has_text)
 
 
 def _utterance(clip: Clip, group: str, language: str, source: Path) -> Utterance:

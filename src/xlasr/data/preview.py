@@ -96,7 +96,7 @@ def preview(
     with scratch() as unpacked:
         where = locate(source, language, reader, None, display, unpacked)
         quarantine = Quarantine()
-        options = read_options(where, display.say, scratch=unpacked, **reading)
+        options = read_options(where, display.say, limits=limits, scratch=unpacked, **reading)
         records = read_records(source, where, options, quarantine, copy_audio=copy_audio)
         with display.bar("decoding", len(records)) as advance:
             clips = make_clips(

@@ -21,6 +21,7 @@ REASONS = {
     "duplicate id": "an id that an earlier record has",
     "bad audio": "a file that cannot be decoded, or is empty, damaged or too long",
     "silent audio": "nothing but zeros",
+    "no speech": "a long recording in which the voice detector hears nobody",
     "not a file": "sound behind a command, an address or a placeholder: only files are read",
     "bad cut": "a cut that is mixed, padded or changed, so that no stretch of a file equals it",
     "bad transcript": "a transcript file that cannot be read",

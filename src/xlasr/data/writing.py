@@ -119,6 +119,7 @@ def write_manifests(
     quarantine: Quarantine,
     *,
     recordings: Mapping[Path, tuple[int, int]] | None = None,
+    has_text: bool = True,
 ) -> None:
     """Write manifests, indices, quarantine list and card into ``folder``.
 
@@ -128,6 +129,7 @@ def write_manifests(
         card: Completed here with counts; written last.
         quarantine: What could not be used, and notes.
         recordings: (sample rate, samples) of audio files; others are measured by decoding them.
+        has_text: An utterance without text is an error; else none has one.
     """
     unknown = sorted(set(splits) - set(SPLITS))
     if unknown:
@@ -138,7 +140,9 @@ def write_manifests(
     stats: dict[str, SplitStats] = {}
     for name in SPLITS:
         letters[name] = Counter()
-        written = _write_split(folder, name, splits.get(name, ()), letters[name], seen, known)
+        written = _write_split(
+            folder, name, splits.get(name, ()), letters[name], seen, known, has_text
+        )
         if written.utterances:
             written.unseen = sorted(set(letters[name]) - set(letters["train"]))
             stats[name] = written
@@ -166,6 +170,7 @@ def _write_split(
     letters: Counter[str],
     seen: set[bytes],
     recordings: dict[Path, tuple[int, int]],
+    has_text: bool,
 ) -> SplitStats:
     offset = 0
     index: list[tuple[int, float, int]] = []
@@ -177,7 +182,7 @@ def _write_split(
             key = hashlib.blake2b(utterance.id.encode(), digest_size=12).digest()
             if key in seen:
                 raise CorpusError(f"two utterances have the id {utterance.id!r}; ids are unique.")
-            if not utterance.text.strip():
+            if has_text and not utterance.text.strip():
                 raise CorpusError(f"utterance {utterance.id!r} has no text.")
             seen.add(key)
             if utterance.audio not in recordings:

@@ -11,7 +11,6 @@ Reading order:
 * ``beam.py``        beam search with it
 * ``fusion.py``      a language model from a run's training text, kept in the run
 * ``recognise.py``   clips to text with any model: what training, evaluation and serving call
-* ``long_form.py``   long recordings: voice activity, cutting, times, in flat memory
 * ``transcribe.py``  a whole file: cut, recognised in batches, timed; ``data/annotations`` writes
 
 No decoder knows a vocabulary: prompt, end token, blank and allowed tokens are arguments.

@@ -16,6 +16,8 @@ from torch.nn import functional
 from xlasr.decoding import beam as seq2seq_beam
 from xlasr.decoding import ctc, seq2seq
 from xlasr.decoding.hypothesis import Hypothesis, LanguageModel
+from xlasr.errors import RunError
+from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import Seq2SeqModel
 
@@ -81,7 +83,15 @@ def recognise(
 
     Returns:
         One result a clip, in the order of the clips.
+
+    Raises:
+        RunError: The model was trained without text: it has no letters.
     """
+    if isinstance(model, CTCModel) and not model.tokenizer.symbols:
+        raise RunError(
+            "this model was trained without text, so it has no letters to write with; it is a base "
+            "for a recipe that learns some: xlasr adapt CORPUS --base RUN --recipe ctc"
+        )
     load = clips if callable(clips) else clips.__getitem__
     encoder = model.encoder
     limit = encoder.max_positions if options.full_context else None

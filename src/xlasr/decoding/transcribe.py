@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xlasr.data import audio
+from xlasr.data import audio, voice
 from xlasr.data.annotations import TimedText
-from xlasr.decoding import long_form
 from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
 from xlasr.errors import AudioError
 from xlasr.models.run import SpeechModel
@@ -50,12 +49,12 @@ def transcribe_file(
     Raises:
         AudioError: The file cannot be decoded; all that could be was given before.
     """
-    waiting: list[long_form.Segment] = []
+    waiting: list[voice.Segment] = []
     held_s = 0.0
     damage: list[AudioError] = []
     # short blocks: the one in which a file fails is lost
     blocks = _until_damage(audio.stream(path, block_s=0.5, limits=limits), damage)
-    for segment in long_form.segments(blocks, _cutting(model)):
+    for segment in voice.segments(blocks, _cutting(model)):
         waiting.append(segment)
         held_s += segment.end_s - segment.start_s
         if held_s >= AT_ONCE_S:
@@ -68,8 +67,8 @@ def transcribe_file(
         raise damage[0]
 
 
-def _cutting(model: SpeechModel) -> long_form.Cutting:
-    return long_form.Cutting(max_segment_s=min(28.0, model.encoder.max_samples / 16_000 - 0.1))
+def _cutting(model: SpeechModel) -> voice.Cutting:
+    return voice.Cutting(max_segment_s=min(28.0, model.encoder.max_samples / 16_000 - 0.1))
 
 
 def recognise_long(
@@ -85,7 +84,7 @@ def recognise_long(
     Returns:
         Texts with spaces between them; the confidence is the geometric mean over their symbols.
     """
-    clips = [segment.samples for segment in long_form.segments([samples], _cutting(model))]
+    clips = [segment.samples for segment in voice.segments([samples], _cutting(model))]
     found = recognise(model, clips, [len(c) / 16_000 for c in clips], options)
     said = [r for r in found if r.text]
     sure = [(len(r.text), r.confidence) for r in said if r.confidence]
@@ -110,7 +109,7 @@ def _until_damage(
 
 def _recognised(
     model: SpeechModel,
-    waiting: list[long_form.Segment],
+    waiting: list[voice.Segment],
     options: DecodeOptions,
     words: WordTimer | None,
 ) -> Iterator[TimedText]:

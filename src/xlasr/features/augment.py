@@ -6,6 +6,8 @@ same batch again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
@@ -78,13 +80,18 @@ def spec_augment(
     n_bins = features.shape[1]
     for row, (n_frames, rng) in enumerate(zip(lens, rngs, strict=True)):
         fill = features[row, :, :n_frames].mean()
-        for _ in range(freq_masks):
-            width = int(rng.integers(0, min(freq_width, n_bins) + 1))
-            first = int(rng.integers(0, n_bins - width + 1))
-            out[row, first : first + width, :n_frames] = fill
-        widest = min(time_width, int(n_frames * time_share))
-        for _ in range(time_masks):
-            width = int(rng.integers(0, widest + 1))
-            first = int(rng.integers(0, n_frames - width + 1))
-            out[row, :, first : first + width] = fill
+        for band in spans(rng, freq_masks, freq_width, n_bins):
+            out[row, band, :n_frames] = fill
+        for stretch in spans(
+            rng, time_masks, min(time_width, int(n_frames * time_share)), n_frames
+        ):
+            out[row, :, stretch] = fill
     return out
+
+
+def spans(rng: np.random.Generator, count: int, widest: int, length: int) -> Iterator[slice]:
+    """Yield random stretches of an axis, each 0 to ``widest`` wide."""
+    for _ in range(count):
+        width = int(rng.integers(0, min(widest, length) + 1))
+        first = int(rng.integers(0, length - width + 1))
+        yield slice(first, first + width)

@@ -43,6 +43,7 @@ class CTCModel(nn.Module):
         self.info = info
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.dim, len(tokenizer))
+        self.aids = nn.ModuleDict()  # by objective; see models.aids
         self.adapter: Any = None  # a peft model, when LoRA was injected
         self.parts: dict[str, Part] = {}  # see models.parts
         self.active_part: str | None = None

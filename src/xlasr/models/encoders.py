@@ -8,7 +8,8 @@ text that takes the place of speech, (B, U).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xlasr.config import SpecAugmentSettings
 from xlasr.errors import BaseError
+from xlasr.features.augment import spans, spec_augment
 from xlasr.features.logmel import HOP, N_FFT, SAMPLE_RATE, pad_clips, whisper_log_mel
 
 Clips = Sequence[NDArray[np.float32]]
@@ -47,11 +50,15 @@ class Features:
 
     ``input_lens`` counts samples (int64); ``is_pad`` marks padded inputs where the encoder
     needs telling. Of text, ``values`` are token ids (int64) and ``input_lens`` counts them.
+    ``is_masked`` (B, T') and ``is_masked_channel`` (B, D) mark what the layers of a
+    self-supervised encoder do not see of what its convolutions give them.
     """
 
     values: Tensor
     input_lens: Tensor
     is_pad: Tensor | None = None
+    is_masked: Tensor | None = None
+    is_masked_channel: Tensor | None = None
 
     @property
     def is_text(self) -> bool:
@@ -60,8 +67,8 @@ class Features:
 
     def to(self, device: torch.device) -> Features:
         """Move every tensor."""
-        pad = None if self.is_pad is None else self.is_pad.to(device)
-        return Features(self.values.to(device), self.input_lens.to(device), pad)
+        held = (getattr(self, field.name) for field in fields(self))
+        return Features(*(None if t is None else t.to(device) for t in held))  # type: ignore[arg-type]
 
 
 class WhisperSpeechEncoder(nn.Module):
@@ -128,6 +135,15 @@ class WhisperSpeechEncoder(nn.Module):
         samples = pad_clips(clips, wanted * self.samples_per_position)
         mel = whisper_log_mel(samples, self.hf.config.num_mel_bins)
         return Features(mel, torch.tensor([len(c) for c in clips]))
+
+    def augmented(
+        self, features: Features, spec: SpecAugmentSettings, rngs: Sequence[np.random.Generator]
+    ) -> Features:
+        """SpecAugment on the log-mel frames, driven by one generator a clip."""
+        n_frames = features.values.shape[-1]
+        frames = [min(n // HOP + 1, n_frames) for n in features.input_lens.tolist()]
+        values = spec_augment(features.values, frames, list(rngs), **spec.model_dump())
+        return replace(features, values=values)
 
     def stem(self, features: Features) -> Tensor:
         """Convolutions and positions: (B, n_mels, 2 T') -> (B, T', D)."""
@@ -199,6 +215,11 @@ class SelfSupervisedEncoder(nn.Module):
         if has_adapter:
             self.stride *= int(hf.config.adapter_stride**hf.config.num_adapter_layers)
         self.max_samples = 60 * SAMPLE_RATE
+        self.can_mask = not self.is_mel and not has_adapter and hasattr(hf, "masked_spec_embed")
+        """Whether positions can be hidden from the layers; ``masks`` says that a stage does it."""
+        self.masks = False
+        if self.can_mask:  # transformers' own draws from NumPy's global generator
+            hf._mask_hidden_states = partial(_hide, hf)
 
     @property
     def samples_per_position(self) -> int:
@@ -243,6 +264,35 @@ class SelfSupervisedEncoder(nn.Module):
         is_pad = batch["attention_mask"] == 0
         return Features(values, lens, is_pad)
 
+    def augmented(
+        self, features: Features, spec: SpecAugmentSettings, rngs: Sequence[np.random.Generator]
+    ) -> Features:
+        """SpecAugment behind the convolutions, driven by one generator a clip.
+
+        Positions get the base's mask embedding, channels become 0 (wav2vec 2.0, section 4.3).
+        Bases that have no such embedding are left as they are; the stage says so.
+        """
+        if not self.can_mask:
+            return features
+        width = self.hf.config.hidden_size
+        in_channels = width / 80  # frequency masks are given in mel bins
+        masked = torch.zeros(self.mask_shape(features), dtype=torch.bool)
+        channels = torch.zeros((len(rngs), width), dtype=torch.bool)
+        for row, (n, rng) in enumerate(
+            zip(self.out_lens(features.input_lens).tolist(), rngs, strict=True)
+        ):
+            for band in spans(rng, spec.freq_masks, round(spec.freq_width * in_channels), width):
+                channels[row, band] = True
+            widest = min(spec.time_width // 2, int(n * spec.time_share))
+            for stretch in spans(rng, spec.time_masks, widest, n):
+                masked[row, stretch] = True
+        return replace(features, is_masked=masked, is_masked_channel=channels)
+
+    def mask_shape(self, features: Features) -> tuple[int, int]:
+        """(B, T') of a batch, padding included."""
+        rows, samples = features.values.shape
+        return rows, int(self.out_lens(torch.tensor([samples]))[0])
+
     def lower(self, features: Features, last: int) -> Tensor:
         """The whole encoder: (B, T', D). Only ``last == n_layers`` is offered.
 
@@ -259,39 +309,92 @@ class SelfSupervisedEncoder(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Encode: values -> (B, T', D)."""
+        return self._states(features)[0]
+
+    def with_latents(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Encode: values -> (B, T', D), and what the convolutions gave, unmasked (B, T', C).
+
+        Only for Wav2Vec2-class bases: its relatives do not give them.
+        """
+        return self._states(features)  # type: ignore[return-value]
+
+    def _states(self, features: Features) -> tuple[Tensor, ...]:
+        """States and, where the base gives them, latents; what feels padding is given none."""
         is_pad = features.is_pad
         if is_pad is None or not self.feels_padding:
-            return self._states(features.values, None if is_pad is None else ~is_pad)
+            return self._run(features, None if is_pad is None else ~is_pad)
         lens = (~is_pad).sum(1)
-        return by_length(features.values, lens, lambda values: self._states(values, None))
 
-    def _states(self, values: Tensor, mask: Tensor | None) -> Tensor:
+        def run(values: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+            masked, channels = features.is_masked, features.is_masked_channel
+            n = int(self.out_lens(torch.tensor([values.shape[1]]))[0])
+            alone = Features(
+                values,
+                features.input_lens[rows],
+                is_masked=None if masked is None else masked[rows, :n],
+                is_masked_channel=None if channels is None else channels[rows],
+            )
+            return self._run(alone, None)
+
+        return by_length(features.values, lens, run)
+
+    def _run(self, features: Features, mask: Tensor | None) -> tuple[Tensor, ...]:
         name = "input_features" if self.is_mel else "input_values"
+        more: dict[str, Any] = {name: features.values}
+        if self.can_mask:
+            more["mask_time_indices"] = (features.is_masked, features.is_masked_channel)
         attention = None if mask is None else mask.to(torch.int64)
-        out = self.hf(**{name: values}, attention_mask=attention)
-        return out.last_hidden_state  # type: ignore[no-any-return]
+        out = self.hf(**more, attention_mask=attention)
+        latents = out.get("extract_features")
+        return (out.last_hidden_state,) if latents is None else (out.last_hidden_state, latents)
 
     def layer_modules(self) -> Sequence[nn.Module]:
         """Transformer layers, bottom first."""
         return list(self.hf.encoder.layers)
 
 
-def by_length(values: Tensor, lens: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+def by_length(
+    values: Tensor, lens: Tensor, run: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
     """Compute clips of one length at a time, without their padding.
 
     Args:
         values: (B, T, ...).
         lens: (B,) of what is no padding.
-        run: (b, n, ...) -> (b, T', D).
+        run: (b, n, ...) and the numbers of these clips (b,) -> one or more (b, T', D).
 
     Returns:
-        (B, T', D), zero-padded.
+        As many (B, T', D), zero-padded.
     """
-    alone: dict[int, Tensor] = {}
+    alone: dict[int, tuple[Tensor, ...]] = {}
     for n in sorted(set(lens.tolist())):
         rows = torch.nonzero(lens == n)[:, 0]
-        alone.update(zip(rows.tolist(), run(values[rows, :n]), strict=True))
-    return nn.utils.rnn.pad_sequence([alone[i] for i in range(len(lens))], batch_first=True)
+        found = zip(*run(values[rows, :n], rows), strict=True)
+        alone.update(zip(rows.tolist(), found, strict=True))
+    parts = zip(*(alone[i] for i in range(len(lens))), strict=True)
+    return tuple(nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in parts)
+
+
+def _hide(
+    hf: Any,
+    hidden: Tensor,
+    mask_time_indices: tuple[Tensor | None, Tensor | None] = (None, None),
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """Stands for transformers' ``_mask_hidden_states``: hides exactly what it is told to.
+
+    Args:
+        hf: The bare model.
+        hidden: (B, T', D) from its convolutions.
+        mask_time_indices: Masked positions (B, T') and masked channels (B, D).
+        attention_mask: Unused.
+    """
+    masked, channels = mask_time_indices
+    if masked is not None:
+        hidden = torch.where(masked[..., None], hf.masked_spec_embed.to(hidden.dtype), hidden)
+    if channels is not None:
+        hidden = hidden.masked_fill(channels[:, None], 0.0)
+    return hidden
 
 
 SpeechEncoder = WhisperSpeechEncoder | SelfSupervisedEncoder

@@ -17,6 +17,7 @@ from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechE
 from xlasr.models.seamless import SEAMLESS, seamless_class
 
 NEVER_USED = ("masked_spec_embed", "proj_out.weight")  # xlasr masks by itself; tied
+ONLY_CONFIGS = ("config.json", "preprocessor_config.json")
 SELF_SUPERVISED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")
 
 
@@ -30,6 +31,7 @@ class Base:
         sha256: Of the weights, so that heads and adapters can name their base.
         model_type: ``config.model_type``.
         adapted: Family of the finished run that it is; None for a bare base.
+        is_random: There are no weights, only ``config.json``; a run draws them from its seed.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Base:
     sha256: str
     model_type: str
     adapted: str | None = None
+    is_random: bool = False
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -53,12 +56,18 @@ def weights_sha256(folder: Path) -> str:
     return sha256(*sorted(folder.glob("*.safetensors")))
 
 
+RANDOM = "random weights from "
+"""Begins the name of a base without weights, so that no table takes it for a pretrained one."""
+RANDOM_TYPES = ("wav2vec2", "hubert", "wavlm")
+
+
 def find_base(name: str, *, convert_bin: bool = False) -> Base:
     """Find a base and, for a built-in or a hub id, fetch it.
 
     Args:
         name: A built-in name (``whisper-tiny.en``), a transformers directory, a finished run to
-            go on from, or a hub id (``facebook/wav2vec2-xls-r-300m``).
+            go on from, or a hub id (``facebook/wav2vec2-xls-r-300m``). A directory with nothing but
+            ``config.json`` (and ``preprocessor_config.json``) is a base of random weights.
         convert_bin: Where there are only pickled weights (``pytorch_model.bin``), convert them
             once, into the cache; see ``models/bin_weights.py``. What was converted before is found
             without it.
@@ -68,12 +77,14 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         HubUnreachable: A hub id, and no network.
         UnknownName: Neither a built-in nor a directory nor an ``owner/name``.
     """
+    is_random = False
     if name in BUILT_IN:
         from xlasr.models.whisper_ct2 import fetch_tiny_en
 
         folder = fetch_tiny_en(cache_dir())
-    elif Path(name).is_dir():
-        folder = _model_of_run(Path(name))
+    elif Path(name.removeprefix(RANDOM)).is_dir():
+        folder = _model_of_run(Path(name.removeprefix(RANDOM)))
+        is_random = {"config.json"} <= {p.name for p in folder.iterdir()} <= {*ONLY_CONFIGS}
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = _download(name, convert_bin)
     else:
@@ -83,7 +94,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
             f"{folder} has no config.json: not a transformers model. "
             f"Built in: {', '.join(BUILT_IN)}; or give a directory made by save_pretrained"
         )
-    if not list(folder.glob("*.safetensors")):
+    if not is_random and not list(folder.glob("*.safetensors")):
         folder = _converted(name, folder, convert_bin)
     try:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
@@ -92,7 +103,19 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
     known = ("whisper", *SELF_SUPERVISED, *SEAMLESS)
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
+    if is_random:
+        if model_type not in RANDOM_TYPES:
+            raise BaseError(
+                f"{folder} has a config.json and no weights. Training from random weights is for "
+                f"{', '.join(RANDOM_TYPES)}; a {model_type!r} model needs its weights"
+            )
+        folder = folder.absolute()
+        return Base(f"{RANDOM}{folder}", folder, _configs_sha256(folder), model_type, None, True)
     return Base(name, folder, weights_sha256(folder), model_type, _adapted_family(folder))
+
+
+def _configs_sha256(folder: Path) -> str:
+    return sha256(*(folder / n for n in ONLY_CONFIGS if (folder / n).exists()))
 
 
 def _converted(name: str, folder: Path, convert_bin: bool) -> Path:
@@ -100,7 +123,8 @@ def _converted(name: str, folder: Path, convert_bin: bool) -> Path:
     if not bin_files(folder):
         raise BaseError(
             f"{folder} has no weights: neither .safetensors nor pytorch_model.bin. For a hub id "
-            "that has only the latter add --convert-bin (find_base(..., convert_bin=True))"
+            "that has only the latter add --convert-bin (find_base(..., convert_bin=True)). To "
+            f"train from random weights, leave nothing in it but {' and '.join(ONLY_CONFIGS)}"
         )
     if convert_bin:
         return convert(folder, cache_dir())
@@ -183,7 +207,8 @@ def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEn
 
     Args:
         folder: transformers directory.
-        weights: False builds the architecture only (its weights come from a checkpoint).
+        weights: False builds the architecture only (its weights come from a checkpoint, or are
+            drawn: a base of random weights).
 
     Raises:
         BaseError: Weights are damaged or missing, or there is no feature extractor.
@@ -194,12 +219,24 @@ def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEn
     config = AutoConfig.from_pretrained(folder)
     config.apply_spec_augment = False  # masking is xlasr's, so that it can be reproduced
     config.layerdrop = 0.0  # a dropped layer would make frozen caching and exact resume lie
-    extractor = load_extractor(folder)
+    bare = not weights and not list(folder.glob("*.safetensors"))
+    if bare and not (folder / "preprocessor_config.json").exists():
+        extractor = _usual_extractor(config)
+    else:
+        extractor = load_extractor(folder)
     if weights:
         model = _pretrained(AutoModel, folder, config=config)
     else:
         model = AutoModel.from_config(config, dtype=torch.float32)
     return SelfSupervisedEncoder(model, extractor)
+
+
+def _usual_extractor(config: Any) -> Any:
+    """What random weights are given: mean 0 and variance 1, padding masked where that is right."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    masked = getattr(config, "feat_extract_norm", "layer") == "layer"
+    return Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
 
 
 def load_extractor(folder: Path) -> Any:

@@ -13,8 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlasr.errors import BaseError, RunError
+from xlasr.models.aids import AIDS
 from xlasr.models.ctc import CTCModel
-from xlasr.models.encoders import Context, SpeechEncoder, WhisperSpeechEncoder
+from xlasr.models.encoders import (
+    Context,
+    SelfSupervisedEncoder,
+    SpeechEncoder,
+    WhisperSpeechEncoder,
+)
 from xlasr.models.hub import (
     Base,
     base_files,
@@ -84,7 +90,7 @@ def from_base(
     if base.model_type == "whisper":
         encoder = whisper_encoder(load_whisper(base.folder).model.encoder, context)
     else:
-        encoder = load_self_supervised(base.folder)
+        encoder = load_self_supervised(base.folder, weights=not base.is_random)
     return CTCModel(encoder, alphabet, info)
 
 
@@ -166,6 +172,11 @@ def save_model(
         **model.info,
         "context": None if context is None else asdict(context),
     }
+    if isinstance(model, CTCModel) and model.aids:
+        meta["aids"] = list(model.aids)
+    has_extractor = (folder / "preprocessor_config.json").exists()
+    if isinstance(model.encoder, SelfSupervisedEncoder) and not has_extractor:  # random weights
+        model.encoder.extractor.save_pretrained(folder)
     (folder / "xlasr.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), "utf-8")
 
 
@@ -203,7 +214,9 @@ def load_model(folder: Path) -> SpeechModel:
             )
         else:
             encoder = load_self_supervised(folder, weights=False)
+        aids = meta.pop("aids", [])
         model = CTCModel(encoder, CharTokenizer.load(folder), meta)
+        model.aids.update({kind: AIDS[kind](encoder) for kind in aids})
         try:
             state = load_file(str(folder / "model.safetensors"))
             missing, unexpected = model.load_state_dict(state, strict=False)

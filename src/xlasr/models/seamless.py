@@ -92,6 +92,10 @@ class SeamlessEncoder(nn.Module):
             lens = (padded - config.adaptor_kernel_size) // config.adaptor_stride + 1
         return lens.to(torch.int64)
 
+    def augmented(self, features: Features, spec: Any, rngs: Any) -> Features:
+        """As they are: nothing masks this base's frames yet, and the stage says so."""
+        return features
+
     def features(self, clips: Clips, positions: int | None = None) -> Features:
         """Log-mel frames in pairs, each clip normalised alone, by transformers' own extractor.
 
@@ -142,7 +146,7 @@ class SeamlessEncoder(nn.Module):
             lens = torch.tensor([hidden.shape[1]] * len(hidden))
             if is_pad is not None:
                 lens = (~is_pad).sum(1)
-            hidden = by_length(hidden, lens, lambda alone: self.hf.adapter(alone, None))
+            hidden = by_length(hidden, lens, lambda alone, _: (self.hf.adapter(alone, None),))[0]
         return self.hf.inner_layer_norm(hidden)  # type: ignore[no-any-return]
 
     def forward(self, features: Features) -> Tensor:

@@ -17,14 +17,13 @@ class CharTokenizer:
     """Letters of a language; id 0 is the CTC blank.
 
     Args:
-        symbols: Letters in id order, from id 1. The space is a symbol like any other.
+        symbols: Letters in id order, from id 1. The space is a symbol like any other. None at all
+            is a model that was trained without text.
     """
 
     blank = 0
 
     def __init__(self, symbols: Sequence[str]) -> None:
-        if not symbols:
-            raise DataError("the alphabet is empty: no training transcript has a letter in it")
         if len(set(symbols)) != len(symbols):
             raise DataError(f"the alphabet has duplicates: {symbols}")
         self.symbols = list(symbols)
@@ -32,9 +31,16 @@ class CharTokenizer:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], at_least: int = 1) -> CharTokenizer:
-        """Build an alphabet of every letter that occurs ``at_least`` times in ``texts``."""
+        """Build an alphabet of every letter that occurs ``at_least`` times in ``texts``.
+
+        Raises:
+            DataError: There is none.
+        """
         counts = Counter(char for text in texts for char in text)
-        return cls(sorted(char for char, n in counts.items() if n >= at_least))
+        letters = sorted(char for char, n in counts.items() if n >= at_least)
+        if not letters:
+            raise DataError("the alphabet is empty: no training transcript has a letter in it")
+        return cls(letters)
 
     def __len__(self) -> int:
         """Number of classes, blank included."""

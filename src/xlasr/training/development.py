@@ -1,4 +1,8 @@
-"""The dev split during training: loss and error rates on a fixed sample."""
+"""The dev split during training: loss and error rates on a fixed sample.
+
+A stage is steered by one number, the smaller the better: dev CER, or the dev loss where nothing can
+be decoded because nothing of the stage learns from text.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ from xlasr.config import Stage
 from xlasr.data.batches import PlanSettings, epoch_plan
 from xlasr.decoding.recognise import DecodeOptions, recognise
 from xlasr.models.run import SpeechModel
-from xlasr.objectives import OBJECTIVES
 from xlasr.scoring.error_rates import Score, score
+from xlasr.training.loss import LossOf
 from xlasr.training.sets import TrainingSet, bucket_function
 
 
 @dataclass(frozen=True)
 class DevResult:
-    """What dev says about the weights of the moment.
+    """What dev says about the weights of the moment; error rates only where text is learnt.
 
     Args:
         loss: Mean of the stage's objectives.
@@ -30,11 +34,30 @@ class DevResult:
     """
 
     loss: float
-    cer: float
-    wer: float
-    empty: float
-    loops: int
-    score: Score
+    cer: float | None = None
+    wer: float | None = None
+    empty: float | None = None
+    loops: int = 0
+    score: Score | None = None
+
+    @property
+    def steering(self) -> float:
+        """What the best weights are chosen by."""
+        return self.loss if self.cer is None else self.cer
+
+    def row(self) -> dict[str, float | int | None]:
+        """For ``metrics.jsonl``."""
+        if self.score is None:
+            return {"dev_loss": self.loss}
+        rates = {"dev_cer": self.cer, "dev_wer": self.wer, "dev_empty": self.empty}
+        return {"dev_loss": self.loss, **rates, "dev_loops": self.loops}
+
+    def __str__(self) -> str:
+        if self.cer is None or self.wer is None:
+            return f"dev loss {self.loss:.3f}"
+        return (
+            f"dev loss {self.loss:.3f}, dev CER {100 * self.cer:.1f} %, WER {100 * self.wer:.1f} %"
+        )
 
 
 class Development:
@@ -58,6 +81,8 @@ class Development:
         model.eval()
         device = next(model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            if not stage.needs_text:
+                return DevResult(self._loss(model, stage))
             durations = [len(c) / 16_000 for c in self.clips]
             found = recognise(model, self.clips, durations, DecodeOptions())
             loss = self._loss(model, stage)
@@ -72,7 +97,9 @@ class Development:
 
     @torch.inference_mode()
     def _loss(self, model: SpeechModel, stage: Stage) -> float:
+        """Mean over the clips; what an objective draws at random is the same at every look."""
         settings = PlanSettings(batch_s=60.0)
+        loss_of = LossOf(model, stage, data_only=True)
         durations = [np.array([len(c) / 16_000 for c in self.clips], dtype=np.float32)]
         total, count = 0.0, 0
         device = next(model.parameters()).device
@@ -80,12 +107,8 @@ class Development:
             rows = batch.rows.tolist()
             positions = batch.positions if model.encoder.max_positions else None
             features = model.features([self.clips[i] for i in rows], positions).to(device)
-            states = model.encoder(features)
-            texts = [self.texts[i] for i in rows]
-            for objective in (o for o in stage.objectives if o.kind != "ewc"):
-                loss = OBJECTIVES[objective.kind](
-                    model, states, features.input_lens, texts, objective
-                )
-                total += objective.weight * float(loss) * len(rows)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(count)
+                total += float(loss_of(features, [self.texts[i] for i in rows])) * len(rows)
             count += len(rows)
         return total / max(1, count)

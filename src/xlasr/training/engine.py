@@ -50,7 +50,7 @@ class LoopState:
     epoch: int = 0
     batch: int = 0
     audio_s: float = 0.0
-    best_cer: float = float("inf")
+    best: float = float("inf")  # the smallest dev CER or, without text, dev loss
     best_update: int = -1
     since_best: int = 0
     losses: list[float] = field(default_factory=list)
@@ -114,6 +114,7 @@ class Trainer:
         spoken = any(data.spoken for data in stage.data)
         self.guards = Guards(model.family, self.total, clip=stage.optim.clip, spoken=spoken)
         self.shown = 0  # events the user has seen
+        self.steered_by = "dev_cer" if stage.needs_text else "dev_loss"
 
     def _plan(self, epoch: int) -> list[Batch]:
         durations = [s.durations_s for s in self.sets]
@@ -141,7 +142,7 @@ class Trainer:
                     self.model.eval()
                     states = self.cache.states(self.model, features, names, keep=keep)
                     self.model.train()
-            loss = self.loss_of(features, texts, states, layer)
+            loss = self.loss_of(features, texts, states, layer, self.state.update)
         return loss, data.heard_s(items)
 
     def _update(self, batch: Batch) -> None:
@@ -208,7 +209,9 @@ class Trainer:
                         f"Go on with: xlasr adapt --resume {self.folder.parents[1]}"
                     )
         if self.state.best_update < 0:
-            raise TrainingStopped("no evaluation gave a finite dev CER; see the events above")
+            raise TrainingStopped(
+                f"no evaluation gave a finite {self.steered_by}; see the events above"
+            )
         return self._summary()
 
     def _out_of_patience(self) -> bool:
@@ -227,11 +230,7 @@ class Trainer:
             epoch=state.epoch,
             audio_s=round(state.audio_s, 2),
             train_loss=train_loss,
-            dev_loss=result.loss,
-            dev_cer=result.cer,
-            dev_wer=result.wer,
-            dev_empty=result.empty,
-            dev_loops=result.loops,
+            **result.row(),
         )
         self.progress.evaluated(state.update, train_loss, result)
         if on_evaluation:
@@ -243,12 +242,12 @@ class Trainer:
                 f"{result.loops} dev hypotheses repeated themselves",
                 "the loop guard cut them",
             )
-        if result.cer < state.best_cer:
-            state.best_cer, state.best_update, state.since_best = result.cer, state.update, 0
+        if result.steering < state.best:
+            state.best, state.best_update, state.since_best = result.steering, state.update, 0
             write_checkpoint(
                 self.folder / "best",
                 {"model": self._weights()},
-                {"update": state.update, "dev_cer": result.cer},
+                {"update": state.update, self.steered_by: state.best},
             )
         else:
             state.since_best += 1
@@ -363,10 +362,10 @@ class Trainer:
                 stage=self.stage.name,
                 update=self.state.update,
                 average_of=len(snapshots),
-                average_dev_cer=averaged.cer,
+                **{f"average_{self.steered_by}": averaged.steering},
             )
-            if averaged.cer <= self.state.best_cer:
-                self.state.best_cer = averaged.cer
+            if averaged.steering <= self.state.best:
+                self.state.best = averaged.steering
                 return "average"
         self.load_weights(read_checkpoint(self.folder / "best").tensors["model"])
         return "best"
@@ -377,7 +376,7 @@ class Trainer:
             "updates": self.state.update,
             "audio_s": round(self.state.audio_s, 1),
             "best_update": self.state.best_update,
-            "dev_cer": self.state.best_cer,
+            self.steered_by: self.state.best,
             "guards": self.guards.counts,
             "events": self.guards.events,
             "left_out": [s.left_out for s in self.sets],

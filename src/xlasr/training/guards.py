@@ -126,7 +126,13 @@ class Guards:
             )
 
     def after_evaluation(
-        self, update: int, *, train_loss: float, dev_loss: float, dev_cer: float, blank: float
+        self,
+        update: int,
+        *,
+        train_loss: float,
+        dev_loss: float,
+        dev_cer: float | None,
+        blank: float | None,
     ) -> None:
         """Look at the curve after an evaluation on dev.
 
@@ -134,15 +140,18 @@ class Guards:
             update: Updates done.
             train_loss: Mean since the last evaluation.
             dev_loss: On dev.
-            dev_cer: On dev.
-            blank: Share of dev clips whose hypothesis is empty.
+            dev_cer: On dev; None where nothing is decoded, and dev loss steers.
+            blank: Share of dev clips whose hypothesis is empty; None likewise.
 
         Raises:
             TrainingStopped: The stage has learnt nothing, and most of its budget is gone.
         """
-        self.history.append({"train": train_loss, "dev": dev_loss, "cer": dev_cer, "blank": blank})
+        row = {"train": train_loss, "dev": dev_loss}
+        if dev_cer is not None and blank is not None:
+            row |= {"cer": dev_cer, "blank": blank}
+        self.history.append(row)
         seen = self.history
-        if self.family == "ctc" and blank > 0.95:
+        if self.family == "ctc" and row.get("blank", 0.0) > 0.95:
             self.tell(
                 "all_blank",
                 update,
@@ -159,15 +168,17 @@ class Guards:
                 )
         if len(seen) >= 4 and self.spoken:
             self._look_for_overfitting(update)
-            self._look_for_underfitting(update)
+            if dev_cer is not None:  # how low a loss can get, nobody knows
+                self._look_for_underfitting(update)
 
     def _look_for_overfitting(self, update: int) -> None:
-        """Say so; and end a training whose dev CER stays well above its best."""
+        """Say so; and end a training whose dev CER (or loss) stays well above its best."""
         seen = self.history
-        best = min(h["cer"] for h in seen)
+        key = "cer" if "cer" in seen[-1] else "dev"
+        best = min(h[key] for h in seen)
         falls = seen[-1]["train"] < 0.9 * seen[-4]["train"]
         rises = all(b["dev"] > a["dev"] for a, b in zip(seen[-4:-1], seen[-3:], strict=True))
-        if falls and rises and seen[-1]["cer"] > best:
+        if falls and rises and seen[-1][key] > best:
             self.tell(
                 "overfitting",
                 update,
@@ -176,15 +187,18 @@ class Guards:
                 "the best dev checkpoint is kept; SpecAugment, fewer epochs or LoRA may help",
                 once=True,
             )
-        recent = [h["cer"] for h in seen[-PAST_BEST_IN_ROW:]]
+        recent = [h[key] for h in seen[-PAST_BEST_IN_ROW:]]
         past = len(recent) == PAST_BEST_IN_ROW and min(recent) > PAST_BEST * best
         if "overfitting" in self.told and past and update < self.total:
             self.ended = True
+            had, over = f"loss had been {best:.2f}", f"{PAST_BEST * best:.2f}"
+            if key == "cer":
+                had, over = f"CER had been {100 * best:.1f} %", f"{100 * PAST_BEST * best:.1f} %"
             self.tell(
                 "ended_early",
                 update,
-                f"overfitting: dev CER had been {100 * best:.1f} % and was over "
-                f"{100 * PAST_BEST * best:.1f} % in {PAST_BEST_IN_ROW} evaluations in a row",
+                f"overfitting: dev {had} and was over {over} in {PAST_BEST_IN_ROW} evaluations in "
+                "a row",
                 "training ends here; the best dev checkpoint is the result",
                 once=True,
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xlasr.config import Stage
+from xlasr.config import WITHOUT_TEXT, Stage
 from xlasr.models.encoders import Features
 from xlasr.models.run import SpeechModel
-from xlasr.objectives import OBJECTIVES
+from xlasr.objectives import OBJECTIVES, SOUND_OBJECTIVES
 
 
 class LossOf(nn.Module):
@@ -17,22 +17,33 @@ class LossOf(nn.Module):
     Args:
         model: Prepared.
         stage: Its ``objectives``.
+        data_only: Leave out what says nothing about a clip (elastic weight consolidation).
     """
 
-    def __init__(self, model: SpeechModel, stage: Stage) -> None:
+    def __init__(self, model: SpeechModel, stage: Stage, *, data_only: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.terms = [(OBJECTIVES[o.kind], o) for o in stage.objectives]
+        chosen = [o for o in stage.objectives if not (data_only and o.kind == "ewc")]
+        self.terms = [(OBJECTIVES[o.kind], o) for o in chosen if o.kind not in WITHOUT_TEXT]
+        self.on_sound = [(SOUND_OBJECTIVES[o.kind], o) for o in chosen if o.kind in WITHOUT_TEXT]
 
     def forward(
-        self, features: Features, texts: list[str], states: Tensor | None, layer: int
+        self,
+        features: Features,
+        texts: list[str],
+        states: Tensor | None = None,
+        layer: int = 0,
+        update: int = 0,
     ) -> Tensor:
         """Weighted sum of the objectives; ``states`` are those of a frozen lower part."""
         encoder = self.model.encoder
-        top = encoder(features) if states is None else encoder.upper(states, layer, features)
-        total = torch.zeros((), device=top.device)
-        for objective, settings in self.terms:
-            total = total + settings.weight * objective(
-                self.model, top, features.input_lens, texts, settings
-            )
+        total = torch.zeros((), device=features.values.device)
+        if self.terms:
+            top = encoder(features) if states is None else encoder.upper(states, layer, features)
+            for objective, settings in self.terms:
+                total = total + settings.weight * objective(
+                    self.model, top, features.input_lens, texts, settings
+                )
+        for on_sound, settings in self.on_sound:
+            total = total + settings.weight * on_sound(self.model, features, settings, update)
         return total

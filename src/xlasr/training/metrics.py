@@ -101,7 +101,7 @@ class Metrics:
 
 
 class Progress:
-    """Progress of a stage on the terminal: loss, audio-seconds a second, time left, dev CER.
+    """Progress of a stage on the terminal: loss, audio-seconds a second, time left, what dev says.
 
     Args:
         console: Where to draw; None is silent.
@@ -113,13 +113,13 @@ class Progress:
         self.task: Any = None
         self.audio_s = 0.0
         self.loss = float("nan")
-        self.cer = ""
+        self.dev = ""
         self.began = time.monotonic()
 
     def start(self, name: str, total: int, done: int) -> None:
         """Begin (or go on with) a stage."""
         self.stop()
-        self.audio_s, self.began = 0.0, time.monotonic()
+        self.audio_s, self.began, self.dev = 0.0, time.monotonic(), ""
         if self.console is None:
             return
         self.bar = Bar(
@@ -139,16 +139,16 @@ class Progress:
         self.loss = loss if self.loss != self.loss else 0.95 * self.loss + 0.05 * loss
         if self.bar is not None:
             speed = self.audio_s / max(1e-9, time.monotonic() - self.began)
-            facts = f"loss {self.loss:.2f}  {speed:.0f} audio-s/s{self.cer}"
+            facts = f"loss {self.loss:.2f}  {speed:.0f} audio-s/s{self.dev}"
             self.bar.update(self.task, advance=1, facts=facts)
 
     def evaluated(self, update: int, train_loss: float, result: DevResult) -> None:
         """Show what dev says."""
-        self.cer = f"  dev CER {100 * result.cer:.1f} %"
-        self.note(
-            f"update {update}: train loss {train_loss:.3f}, dev loss {result.loss:.3f}, "
-            f"dev CER {100 * result.cer:.1f} %, WER {100 * result.wer:.1f} %"
+        cer = result.cer
+        self.dev = (
+            f"  dev loss {result.loss:.2f}" if cer is None else f"  dev CER {100 * cer:.1f} %"
         )
+        self.note(f"update {update}: train loss {train_loss:.3f}, {result}")
 
     def note(self, text: str) -> None:
         """A line above the bar."""

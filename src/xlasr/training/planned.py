@@ -15,7 +15,7 @@ from xlasr.data.parallel import ParallelText, read_lines, read_pairs
 from xlasr.errors import ConfigError, XlasrError
 from xlasr.features.conditions import open_condition
 from xlasr.files import sha256
-from xlasr.models.hub import Base
+from xlasr.models.hub import SELF_SUPERVISED, Base
 from xlasr.training.artefacts import STAGE_FORMAT, StageRun
 
 
@@ -52,6 +52,8 @@ def plan_stages(
         }
         if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
             content["kept"] = [Corpus.open(path).sha256 for path in kept]
+        if stage.augment.spec is not None and base.model_type in SELF_SUPERVISED:
+            content["spec"] = "masks positions"  # it was not applied before
         if recipe.prompt_language is not None:
             content["prompt_language"] = recipe.prompt_language
         if any(isinstance(d, ParallelText) for d in data) or run.dev not in data:
@@ -82,6 +84,11 @@ def _problems(run: StageRun) -> list[str]:
     found = [f"{c.path} has no train split" for c in corpora if "train" not in c.splits]
     if len(run.data) == len(stage.data) and "dev" not in run.dev.splits:
         found.append(f"{run.dev.path} has no dev split; the best weights are chosen on it")
+    found += [
+        f"{c.path} has no transcripts, and {', '.join(o.kind for o in stage.objectives)} needs them"
+        for c in corpora
+        if stage.needs_text and not c.card.is_transcribed
+    ]
     for objective in stage.objectives:
         try:
             if objective.corpus and "train" not in Corpus.open(objective.corpus).splits:

@@ -21,12 +21,13 @@ from xlasr.data.corpus import Corpus
 from xlasr.data.text import normalise
 from xlasr.errors import Interrupted, TrainingStopped, UsageError
 from xlasr.files import write_text
+from xlasr.models.aids import AIDS, set_aids
 from xlasr.models.ctc import CTCModel
-from xlasr.models.encoders import Context
+from xlasr.models.encoders import Context, SelfSupervisedEncoder
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.models.tokenizer import CharTokenizer
-from xlasr.objectives import OBJECTIVES
+from xlasr.objectives import OBJECTIVES, SOUND_OBJECTIVES
 from xlasr.objectives.ewc import Anchor, make_anchor
 from xlasr.training.artefacts import (
     StageRun,
@@ -39,6 +40,7 @@ from xlasr.training.artefacts import (
 from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frozen import FrozenCache
+from xlasr.training.loss import LossOf
 from xlasr.training.metrics import Metrics, Progress
 from xlasr.training.sets import (
     TextSet,
@@ -113,7 +115,9 @@ def build_model(
     torch.manual_seed(seed)
     model: SpeechModel
     if stage.init == "base":
-        alphabet = CharTokenizer.from_texts(texts) if recipe.family == "ctc" else None
+        alphabet = None
+        if recipe.family == "ctc":
+            alphabet = CharTokenizer.from_texts(texts) if stage.needs_text else CharTokenizer([])
         model = from_base(
             base,
             recipe.family,
@@ -133,6 +137,13 @@ def build_model(
     elif stage.output.mode == "extend":
         extend_to_text(model, texts)
     model.info.update(language=language, text=stage.output.text)
+    if base.is_random:
+        model.info["base"]["seed"] = seed
+    if isinstance(model.encoder, SelfSupervisedEncoder):
+        wants_masks = stage.augment.spec is not None or any(
+            o.kind in SOUND_OBJECTIVES for o in stage.objectives
+        )
+        model.encoder.masks = model.encoder.can_mask and wants_masks
     return model
 
 
@@ -152,18 +163,26 @@ def _run_stage(
         open_data(data, settings, form, language, recipe.prompt_language or language)
         for data, settings in zip(run.data, stage.data, strict=True)
     ]
-    if any(data is not run.dev for data in run.data):
+    told = stage.needs_text
+    if told and any(data is not run.dev for data in run.data):
         held_out = _held_out_texts(run.dev) | _held_out_texts(run.main)
         sets = [
             found if data is run.dev else leave_out_texts(found, held_out)
             for data, found in zip(run.data, sets, strict=True)
         ]
     model = build_model(recipe, base, run, folders, sets, seed)
+    if isinstance(model, CTCModel):
+        bare = stage.init == "base" and base.adapted is None
+        kinds = [o.kind for o in stage.objectives if o.kind in AIDS]
+        for line in set_aids(model, kinds, base.folder if bare else None):
+            progress.note(f"{stage.name}: {line}")
     letters = Counter(c for data in sets for text in data.texts() for c in text)
-    sets = [drop_unusable(data, model, stage.augment.speed) for data in sets]
-    dev_set = drop_unusable(open_set(run.dev.split("dev"), form), model)
+    room = None if told else stage.positions_wanted()
+    sets = [drop_unusable(data, model, stage.augment.speed, positions_wanted=room) for data in sets]
+    dev_set = open_set(run.dev.split("dev"), form)
+    dev_set = drop_unusable(dev_set, model, positions_wanted=room)
     torch.manual_seed(seed)
-    trainable = make_trainable(model, stage.train)
+    trainable = make_trainable(model, stage.train, has_text=told)
     model.anchor = _anchor(model, trainable, stage)
     set_text_input(model, sets, stage.train.text_input, run.main, run.folder)
     cache = _cache_for(model, trainable, stage, base, run)
@@ -199,7 +218,7 @@ def _run_stage(
         result=chosen,
         guards=trainer.guards.counts,
         dev_left_out=dev_set.left_out,
-        dev_cer=trainer.state.best_cer,
+        **{trainer.steered_by: trainer.state.best},
         trainable_parameters=count_trainable(model),
         parameters=sum(p.numel() for p in model.parameters()),
         train_minutes=round(float(sum(s.durations_s.sum() for s in speech)) / 60, 1),
@@ -215,16 +234,16 @@ def _anchor(model: SpeechModel, trainable: Trainable, stage: Stage) -> Anchor | 
     wanted = next((o for o in stage.objectives if o.kind == "ewc"), None)
     if wanted is None or wanted.corpus is None:
         return None
-    main = next(o for o in stage.objectives if o.kind != "ewc")
     data = drop_unusable(
         open_set(Corpus.open(wanted.corpus).split("train"), stage.output.text), model
     )
     order = np.random.default_rng(0).permutation(len(data.rows))[: wanted.clips]
 
+    loss = LossOf(model, stage, data_only=True)
+
     def loss_of(at: int) -> torch.Tensor:
         features = model.features([data.samples(at)])
-        states = model.encoder(features)
-        return OBJECTIVES[main.kind](model, states, features.input_lens, [data.text(at)], main)
+        return loss(features, [data.text(at)])  # type: ignore[no-any-return]
 
     return make_anchor(model, trainable.names, order.tolist(), loss_of)
 
@@ -244,6 +263,17 @@ def _tell(
 ) -> None:
     """Record what the data and the settings already say, before the first update."""
     tell = trainer.guards.tell
+    masks = model.encoder.max_positions or getattr(model.encoder, "can_mask", False)
+    if run.stage.augment.spec is not None and not masks:
+        tell(
+            "augment_not_applied",
+            0,
+            "augment.spec masks log-mel frames, or positions with the base's mask embedding, and "
+            "xlasr can do neither on this base",
+            "trained without it; speed and noise are applied",
+        )
+    if not run.stage.needs_text:
+        return
     alphabet = model.tokenizer.symbols if isinstance(model, CTCModel) else []
     unknown = model.tokenizer.unknown(letters)
     lacking = [f"{c!r} x{n}" for c, n in letters.items() if c in unknown]
@@ -276,13 +306,6 @@ def _tell(
             f"adapts in {len(outnumbered)} layers, for example {outnumbered[0]}",
             "trained as asked; train.part full or layers costs less and can do more",
         )
-    if run.stage.augment.spec is not None and not model.encoder.max_positions:
-        tell(
-            "augment_not_applied",
-            0,
-            "augment.spec masks log-mel frames, and this base takes none from xlasr",
-            "trained without it; speed and noise are applied",
-        )
 
 
 def _cache_for(
@@ -292,6 +315,8 @@ def _cache_for(
     augment = stage.augment
     layer = trainable.frozen_layers
     whole_only = model.encoder.max_positions is None
+    if not all(o.kind in OBJECTIVES for o in stage.objectives):
+        return None  # one that encodes for itself
     if layer < 1 or (whole_only and layer < model.encoder.n_layers):
         return None
     if not all(isinstance(data, Corpus) for data in run.data):
@@ -320,4 +345,10 @@ def check_family(recipe: Recipe, base: Base) -> None:
             f"recipe {recipe.name!r} needs a base of family {recipe.family!r}; {base.name} is a "
             f"{base.model_type} model and serves {', '.join(base.families)}. Use a recipe of that "
             "family (xlasr recipes), or a Whisper base"
+        )
+    kinds = {o.kind for stage in recipe.stages for o in stage.objectives}
+    if base.model_type != "wav2vec2" and "masked_contrastive" in kinds:
+        raise UsageError(
+            f"recipe {recipe.name!r} has the objective masked_contrastive, which is for "
+            f"Wav2Vec2-class bases (Wav2Vec2, XLS-R, MMS); {base.name} is a {base.model_type} model"
         )

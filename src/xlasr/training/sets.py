@@ -18,7 +18,7 @@ from xlasr.data.corpus import Corpus, Split, Utterance
 from xlasr.data.parallel import Pair, ParallelText, clean
 from xlasr.data.text import normalise
 from xlasr.errors import DataError, UsageError
-from xlasr.features.augment import Samples, add_noise, spec_augment, speed
+from xlasr.features.augment import Samples, add_noise, speed
 from xlasr.features.conditions import open_condition
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Features
@@ -91,12 +91,9 @@ class TrainingSet:
             augment: Of the stage.
             rngs: One an item, as ``item`` left them.
         """
-        is_mel = bool(model.encoder.max_positions)  # or xlasr makes no log-mel; see run_stages
-        found = model.features(items, positions if is_mel else None)
-        if augment.spec is not None and is_mel:
-            frames = [min(len(c) // 160 + 1, found.values.shape[-1]) for c in items]
-            found.values = spec_augment(found.values, frames, rngs, **augment.spec.model_dump())
-        return found
+        encoder = model.encoder
+        found = model.features(items, positions if encoder.max_positions else None)
+        return found if augment.spec is None else encoder.augmented(found, augment.spec, rngs)
 
     def heard_s(self, items: Sequence[Any]) -> float:
         """Seconds of sound in a batch of items."""
@@ -203,7 +200,11 @@ def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:
 
 
 def drop_unusable(
-    data: TrainingSet, model: SpeechModel, speeds: Sequence[float] = (1.0,)
+    data: TrainingSet,
+    model: SpeechModel,
+    speeds: Sequence[float] = (1.0,),
+    *,
+    positions_wanted: int | None = None,
 ) -> TrainingSet:
     """Leave out clips the model cannot be trained on, with counts.
 
@@ -212,6 +213,8 @@ def drop_unusable(
         model: With its final tokenizer.
         speeds: Factors of the speed perturbation: the lowest makes clips longest, the highest
             leaves the fewest frames.
+        positions_wanted: Encoder positions a clip must have; its text does not matter. None: the
+            text is learnt, and says what the clip must have.
 
     Raises:
         DataError: Nothing is left.
@@ -225,6 +228,10 @@ def drop_unusable(
     def reason(text: str, duration_s: float) -> str | None:
         if duration_s > longest_s and not isinstance(data, TextSet):
             return f"longer than {longest_s:.4g} s{slowed}"
+        shortest = round(duration_s / max(speeds) * 16_000)
+        frames = int(encoder.out_lens(torch.tensor([shortest]))[0])
+        if positions_wanted is not None:
+            return "too short to be masked" if frames < positions_wanted else None
         ids = model.tokenizer.encode(text)
         if not text.strip():  # Whisper spells even this, as a space
             return "no text left after normalisation"
@@ -233,8 +240,6 @@ def drop_unusable(
         if isinstance(model, Seq2SeqModel):
             room = model.max_tokens - len(model.tokenizer.prompt) - 1
             return f"more than {room} tokens" if len(ids) > room else None
-        shortest = round(duration_s / max(speeds) * 16_000)
-        frames = int(encoder.out_lens(torch.tensor([shortest]))[0])
         if frames < 1 or min_frames(ids) > frames:
             return "more symbols than frames (CTC has no alignment)"
         return None

@@ -18,6 +18,7 @@ nemo         manifests of NeMo (JSONL)
 kaldi        Kaldi data directories
 lhotse       manifests of lhotse, Shar folders
 huggingface  ``datasets`` saved to disk, Parquet, AudioFolder, or an id of the hub
+recordings   sound without any transcript, long ones cut where nobody speaks (never guessed)
 fillets      the game Fish Fillets, unpacked (sources ``fillets-cs``, ``fillets-nl``)
 asterisk     prompts of Asterisk, unpacked (sources ``asterisk-en``, ``-es``, ``-fr``, ``-it``)
 spoken-text  a text file, read out by espeak-ng (synthetic; training only)
@@ -53,6 +54,7 @@ from xlasr.data.readers import (
     nemo,
     praat,
     reazonspeech,
+    recordings,
     spoken_text,
     subtitles,
     table,
@@ -79,6 +81,7 @@ READERS.register("nemo")(nemo.read)
 READERS.register("kaldi")(kaldi.read)
 READERS.register("lhotse")(lhotse.read)
 READERS.register("huggingface")(huggingface.read)
+READERS.register("recordings")(recordings.read)
 READERS.register("fillets")(fillets.read)
 READERS.register("asterisk")(asterisk.read)
 READERS.register("spoken-text")(spoken_text.read_sentences)
@@ -86,6 +89,8 @@ READERS.register("fortunes")(spoken_text.read_fortunes)
 
 ANNOTATED = ("elan", "praat", "subtitles", "labelstudio")
 """Layouts whose annotations cut long recordings."""
+UNTRANSCRIBED = ("recordings",)
+"""Layouts without text."""
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "tiers": ("elan", "praat", "labelstudio"),
     "tier_type": ("elan",),
@@ -209,6 +214,7 @@ __all__ = [
     "OPTIONS",
     "READERS",
     "SOURCES",
+    "UNTRANSCRIBED",
     "RawRecord",
     "ReadOptions",
     "ReaderFn",

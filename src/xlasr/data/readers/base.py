@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from xlasr.data.audio import DEFAULT_LIMITS, Limits
 from xlasr.data.quarantine import Quarantine
 from xlasr.errors import UsageError
 
@@ -19,7 +20,7 @@ class RawRecord:
     Attributes:
         id: Unique in its source.
         audio: The file.
-        text: The transcript.
+        text: The transcript; empty only where the layout has none (``recordings``).
         speaker: Who speaks; None where unknown.
         group: What must stay on one side of the split; None lets ``prepare`` choose.
         start_s: Where it begins, in seconds.
@@ -58,6 +59,7 @@ class ReadOptions:
         participant: Whose tiers to read (ELAN).
         channels: Tier or speaker -> channel of the recording, from 0; the mean of all for others.
         media: Where the recordings of transcripts are, if not beside them: a folder, or the file.
+        limits: Bounds for one file, where a reader has to decode it.
         scratch: Where sound that lies inside other files is unpacked; whoever calls removes it.
         say: Called with a line that the person should see.
     """
@@ -72,6 +74,7 @@ class ReadOptions:
     participant: str | None = None
     channels: Mapping[str, int] = field(default_factory=dict)
     media: Path | None = None
+    limits: Limits = DEFAULT_LIMITS
     scratch: Path | None = None
     say: Callable[[str], None] = print
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from xlasr.decoding.long_form import (
+from xlasr.data.voice import (
     FRAME,
     Cutting,
     Segment,
@@ -209,7 +209,7 @@ def test_silero_equals_its_own_frame_by_frame_model() -> None:
 
 def test_the_package_and_torch_are_not_imported() -> None:
     code = (
-        "import sys; from xlasr.decoding.long_form import SileroVAD; SileroVAD();"
+        "import sys; from xlasr.data.voice import SileroVAD; SileroVAD();"
         "print([m for m in ('torch', 'torchaudio', 'silero_vad') if m in sys.modules])"
     )
     done = subprocess.run(
