@@ -241,6 +241,13 @@ def test_names_are_whole_on_a_narrow_terminal(
     assert "…" not in told
 
 
+def test_label_says_how_to_go_on(xlasr: Command, tmp_path: Path) -> None:
+    told = xlasr(f"label ctc-run other --out {tmp_path}/labels --keep 1").stdout
+    again = told.partition("train on both: xlasr ")[2].replace("CORPUS", "other")
+    again = f"{again.replace('NEW_RUN', str(tmp_path / 'run'))} --base whisper --recipe ctc.yaml"
+    assert xlasr(again).returncode == 0
+
+
 def test_run_in_use_by_another_process(xlasr: Command, tmp_path: Path) -> None:
     run = shutil.copytree("ctc-run", tmp_path / "run", symlinks=True)
     holder = (

@@ -200,7 +200,8 @@ def label(
     )
     for reason, count in made.left_out.items():
         print(f"left out {count}: {reason}")
-    print(f'train on both: xlasr adapt CORPUS --set "adapt.data=[{{path: main}}, {{path: {out}}}]"')
+    both = f"adapt.data=[{{path: main}}, {{path: {out}}}]"
+    print(f'train on both: xlasr adapt CORPUS --out NEW_RUN --set "{both}"')
 
 
 def export_corpus(
