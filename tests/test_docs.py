@@ -77,6 +77,12 @@ def test_every_command_line_is_one(page: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_line_of_a_help_text_is_one(name: str) -> None:
+    calls = re.findall(r"(?:^|: |\()xlasr ([^)\n]*)", COMMANDS[name].help, re.MULTILINE)
+    assert not [told for call in calls if (told := problem(call, whole=False))]
+
+
 def test_the_layouts_page_is_complete() -> None:
     page = (ROOT / "docs/layouts.md").read_text("utf-8")
     formats = {*FORMATS, *CORPUS_FORMATS}
