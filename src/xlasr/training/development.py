@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from xlasr.data.batches import PlanSettings, epoch_plan
 from xlasr.decoding.recognise import DecodeOptions, recognise
 from xlasr.models.run import SpeechModel
 from xlasr.objectives import OBJECTIVES
-from xlasr.scoring.error_rates import Score, score
+from xlasr.scoring.error_rates import score
 from xlasr.training.sets import TrainingSet, bucket_function
 
 
@@ -20,13 +22,15 @@ from xlasr.training.sets import TrainingSet, bucket_function
 class DevResult:
     """What dev says about the weights of the moment.
 
+    Where languages have heads of their own, every number is the mean of the languages'.
+
     Args:
         loss: Mean of the stage's objectives.
-        cer: Character error rate, greedy.
-        wer: Word error rate, greedy.
+        cer: Character error rate, greedy; the phone error rate of a stage of phones.
+        wer: Word error rate, greedy; of phones the same.
         empty: Share of clips decoded as nothing.
-        loops: Hypotheses the loop guard cut.
-        score: With every utterance.
+        loops: Hypotheses the loop guard cut (their sum).
+        by_language: CER of each, where there are several.
     """
 
     loss: float
@@ -34,28 +38,61 @@ class DevResult:
     wer: float
     empty: float
     loops: int
-    score: Score
+    by_language: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All of them, by the name they have in ``metrics.jsonl``."""
+        return {
+            "dev_loss": self.loss,
+            "dev_cer": self.cer,
+            "dev_wer": self.wer,
+            "dev_empty": self.empty,
+            "dev_loops": self.loops,
+            **{f"dev_cer_{name}": cer for name, cer in self.by_language.items()},
+        }
 
 
 class Development:
-    """A fixed sample of dev clips.
+    """A fixed sample of dev clips, of each language that has a head of its own.
 
     Args:
-        data: The dev split, usable clips only.
-        seconds: About how much of it; drawn over the whole split, the same at every evaluation.
+        data: Dev splits, usable clips only.
+        seconds: About how much of each; drawn over the whole split, the same at every evaluation.
     """
+
+    def __init__(self, data: Sequence[TrainingSet], seconds: float) -> None:
+        self.samples = [_Sample(one, seconds) for one in data]
+
+    def evaluate(self, model: SpeechModel, stage: Stage, bfloat16: bool) -> DevResult:
+        """Decode greedily and compute the loss; leaves the model in evaluation mode."""
+        found = [sample.evaluate(model, stage, bfloat16) for sample in self.samples]
+        if len(found) == 1:
+            return found[0]
+        names = [str(sample.data.part) for sample in self.samples]
+        return DevResult(
+            fmean(r.loss for r in found),
+            fmean(r.cer for r in found),
+            fmean(r.wer for r in found),
+            fmean(r.empty for r in found),
+            sum(r.loops for r in found),
+            {name: r.cer for name, r in zip(names, found, strict=True)},
+        )
+
+
+class _Sample:
+    """Some clips of one dev split."""
 
     def __init__(self, data: TrainingSet, seconds: float) -> None:
         order = np.random.default_rng(0).permutation(len(data.rows))
         total = np.cumsum(data.durations_s[order])
         rows = order[: int(np.searchsorted(total, seconds)) + 1]
-        self.data = TrainingSet(data.split, data.rows[np.sort(rows)], data.form, {})
+        self.data = replace(data, rows=data.rows[np.sort(rows)], left_out={})
         self.clips = [self.data.samples(i) for i in range(len(self.data.rows))]
         self.texts = self.data.texts()
 
     def evaluate(self, model: SpeechModel, stage: Stage, bfloat16: bool) -> DevResult:
-        """Decode greedily and compute the loss; leaves the model in evaluation mode."""
-        model.eval()
+        self.data.turn(model).eval()
         device = next(model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             durations = [len(c) / 16_000 for c in self.clips]
@@ -65,10 +102,11 @@ class Development:
         result = score(
             dict(zip(ids, self.texts, strict=True)),
             {i: r.text for i, r in zip(ids, found, strict=True)},
+            normaliser="phones" if self.data.form == "phones" else "headline",
         )
         empty = sum(not r.text for r in found) / len(found)
         loops = sum(r.looped for r in found)
-        return DevResult(loss, result.cer, result.wer, empty, loops, result)
+        return DevResult(loss, result.cer, result.wer, empty, loops)
 
     @torch.inference_mode()
     def _loss(self, model: SpeechModel, stage: Stage) -> float:

@@ -227,11 +227,7 @@ class Trainer:
             epoch=state.epoch,
             audio_s=round(state.audio_s, 2),
             train_loss=train_loss,
-            dev_loss=result.loss,
-            dev_cer=result.cer,
-            dev_wer=result.wer,
-            dev_empty=result.empty,
-            dev_loops=result.loops,
+            **result.numbers,
         )
         self.progress.evaluated(state.update, train_loss, result)
         if on_evaluation:

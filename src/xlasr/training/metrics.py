@@ -145,9 +145,11 @@ class Progress:
     def evaluated(self, update: int, train_loss: float, result: DevResult) -> None:
         """Show what dev says."""
         self.cer = f"  dev CER {100 * result.cer:.1f} %"
+        each = ", ".join(f"{name} {100 * cer:.1f} %" for name, cer in result.by_language.items())
         self.note(
             f"update {update}: train loss {train_loss:.3f}, dev loss {result.loss:.3f}, "
             f"dev CER {100 * result.cer:.1f} %, WER {100 * result.wer:.1f} %"
+            + (f" (mean of the languages; CER of {each})" if each else "")
         )
 
     def note(self, text: str) -> None:
