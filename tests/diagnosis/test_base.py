@@ -71,6 +71,18 @@ def test_a_healthy_corpus_fits(tmp_path: Path, splits: Splits) -> None:
     assert not any("--base" in line for line in found.skipped)
 
 
+def test_phones_and_heads_of_languages_are_not_judged_by_letters(
+    tmp_path: Path, splits: Splits
+) -> None:
+    base = adapted(tmp_path / "base", "".join(letters_of(splits) - set("řž")))
+    corpus = written(tmp_path / "corpus", splits)
+    heads = small.recipe("ctc", small.stage("ctc", output={"heads": "by_language"}))
+    assert examine(corpus, base=str(base), recipe=heads, audio=False).findings == []
+    CharTokenizer(["tʃ", "a"], spaced=True).save(base)
+    phones = small.recipe("ctc", small.stage("ctc", output={"text": "phones"}))
+    assert examine(corpus, base=str(base), recipe=phones, audio=False).findings == []
+
+
 def test_a_head_that_is_kept_must_have_the_letters(tmp_path: Path, splits: Splits) -> None:
     base = adapted(tmp_path / "base", "".join(letters_of(splits) - set("řž")))
     corpus = written(tmp_path / "corpus", splits)

@@ -132,14 +132,16 @@ def tones(text: str, *, letter_s: float = LETTER_S, seed: int = 0) -> np.ndarray
     return (np.concatenate(parts) + noise).astype(np.float32)
 
 
-def utterance(folder: Path, name: str, text: str, samples: np.ndarray | None = None) -> Utterance:
+def utterance(
+    folder: Path, name: str, text: str, samples: np.ndarray | None = None, language: str = "cs"
+) -> Utterance:
     """Write ``name.wav`` and describe it; the tones of ``text`` where no samples are given."""
     if samples is None:
         spoken = "".join(c if c in LETTERS else " " for c in text)
         samples = tones(spoken, seed=sum(map(ord, name)))
     path = folder / f"{name}.wav"
     write_wav(path, samples)
-    return Utterance(name, path, 0.0, len(samples) / 16_000, text, "cs", None, group=name)
+    return Utterance(name, path, 0.0, len(samples) / 16_000, text, language, None, group=name)
 
 
 def write_speech(
@@ -147,18 +149,21 @@ def write_speech(
     train: Sequence[str | Utterance] = TRAIN,
     dev: Sequence[str | Utterance] = DEV,
     test: Sequence[str | Utterance] = (),
+    language: str = "cs",
 ) -> Corpus:
     """A corpus of tones; texts or ready utterances."""
     audio = folder.parent / f"{folder.name}-audio"
     audio.mkdir(parents=True, exist_ok=True)
     splits = {
         name: [
-            t if isinstance(t, Utterance) else utterance(audio, f"{folder.name}-{name}-{i}", t)
+            t
+            if isinstance(t, Utterance)
+            else utterance(audio, f"{folder.name}-{name}-{i}", t, language=language)
             for i, t in enumerate(texts)
         ]
         for name, texts in (("train", train), ("dev", dev), ("test", test))
     }
-    return write_corpus(folder, splits, Card(language="cs", source="tones"))
+    return write_corpus(folder, splits, Card(language=language, source="tones"))
 
 
 AUGMENT = {

@@ -14,7 +14,7 @@ from xlasr.config import AugmentSettings
 from xlasr.data.batches import Batch
 from xlasr.data.corpus import Corpus
 from xlasr.training import engine
-from xlasr.training.recipe import _held_out_texts
+from xlasr.training.beginning import held_out_texts
 from xlasr.training.sets import TrainingSet, leave_out_texts, load_batch, open_set
 
 # of the second corpus: a line of dev, one of test as another hand wrote it, a line of train,
@@ -34,7 +34,7 @@ def second(tmp_path: Path) -> Corpus:
 
 
 def test_held_out_are_dev_and_test_in_one_form(main: Corpus) -> None:
-    assert _held_out_texts(main) == {*small.DEV, "café bad", "cafe bad"}
+    assert held_out_texts(main) == {*small.DEV, "café bad", "cafe bad"}
 
 
 @pytest.mark.parametrize("form", ["headline", "raw"])
@@ -43,7 +43,7 @@ def test_lines_of_dev_and_test_are_left_out_and_counted(
 ) -> None:
     data = open_set(second.split("train"), form)
     data = TrainingSet(data.split, data.rows, data.form, {"before": 2})
-    left = leave_out_texts(data, _held_out_texts(main))
+    left = leave_out_texts(data, held_out_texts(main))
     assert left.texts() == STAYS
     assert left.left_out == {"before": 2, "its text stands in dev or test": 2}
     assert left.durations_s.tolist() == [data.durations_s[PLANTED.index(t)] for t in STAYS]

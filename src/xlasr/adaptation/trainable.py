@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from xlasr.adaptation.layers import chosen_layers
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
-from xlasr.models.parts import MARK, length_adapter
+from xlasr.models.parts import MARK, length_adapter, use_part
 from xlasr.models.run import SpeechModel
 from xlasr.models.seamless import TEXT_ENCODER
 from xlasr.models.seq2seq import Seq2SeqModel
@@ -59,17 +59,24 @@ class Trainable:
 
 
 def make_trainable(
-    model: SpeechModel, settings: TrainSettings, *, has_text: bool = True
+    model: SpeechModel,
+    settings: TrainSettings,
+    parts: Sequence[str] = (),
+    *,
+    has_text: bool = True,
 ) -> Trainable:
     """Set ``requires_grad`` on exactly the parameters that ``settings`` name.
 
     Args:
         model: Changed in place; ``lora`` adds its matrices.
         settings: The stage's ``train`` field.
+        parts: Languages that are trained, each with its own head (and adapters); the others that
+            the model holds rest. The first one is active in the end.
         has_text: Transcripts are learnt; else a CTC head has nothing to do.
 
     Raises:
-        UsageError: Nothing matched, more layers than there are, or no convolutions to freeze.
+        UsageError: Nothing matched, more layers than there are, no convolutions to freeze, or parts
+            that rest would be left with an encoder that they were not trained on.
     """
     n_layers = model.encoder.n_layers
     if settings.part == "layers" and not 1 <= settings.top_layers <= n_layers:
@@ -83,10 +90,17 @@ def make_trainable(
         recompute_activations(model)
     if settings.part == "lora":
         add_lora(model, settings.lora)
-    adapters = trained_bottlenecks(model, settings.adapter) if settings.part == "adapter" else set()
+    adapters: set[str] = set()
+    turns: Sequence[str | None] = parts or [None]  # None: as it is
+    for part in reversed(turns):
+        if part is not None:
+            use_part(model, part)
+        if settings.part == "adapter":
+            adapters |= trained_bottlenecks(model, settings.adapter)
     if settings.part == "length_adapter":
         inside = {id(p) for p in length_adapter(model).parameters()}
         adapters = {n for n, p in model.named_parameters() if id(p) in inside and MARK not in n}
+    rest = set(model.parts) - set(parts) if parts else set()
     first_trained = {
         "full": -1,
         "head": n_layers,
@@ -122,6 +136,15 @@ def make_trainable(
             if settings.part == "head" and layer is not None:
                 trained = False
         trained = trained and id(parameter) not in frozen
+        owner = _owner(name)
+        if rest and owner:
+            trained = trained and owner not in rest
+        elif rest and trained:
+            raise UsageError(
+                f"train.part {settings.part!r} would change {name}, and {', '.join(sorted(rest))} "
+                "were trained on the weights it has now: they would stop working. Train head or "
+                "adapter, or put their corpora into this stage's data too"
+            )
         parameter.requires_grad_(trained)
         if trained:
             depth = 0 if layer is None else max(0, n_layers - 1 - layer)
@@ -145,6 +168,15 @@ def _feature_encoder(model: SpeechModel) -> nn.Module:
         )
     convolutions._requires_grad = False  # transformers asks for the gradient of its input otherwise
     return convolutions  # type: ignore[no-any-return]
+
+
+def _owner(name: str) -> str | None:
+    """The part whose adapter or head a parameter belongs to."""
+    for mark in (MARK, "heads."):
+        before, found, after = name.partition(mark)
+        if found and (mark == MARK or not before):
+            return after.split(".")[0]
+    return None
 
 
 def recompute_activations(model: SpeechModel) -> None:

@@ -18,7 +18,9 @@ from xlasr.data.corpus import Corpus
 from xlasr.decoding.fusion import extra_lines, keeps_language_model, save_language_model
 from xlasr.errors import RunError, TrainingStopped, UsageError
 from xlasr.models.catalogue import BUILT_IN
+from xlasr.models.heads import turn_to
 from xlasr.models.hub import find_base
+from xlasr.training.beginning import spoken_corpora
 from xlasr.training.metrics import Metrics, Progress
 from xlasr.training.planned import plan_stages
 from xlasr.training.recipe import check_family, run_stages
@@ -107,7 +109,10 @@ def adapt(
                 plan, found, planned, folder, seed=facts["seed"], metrics=metrics, progress=progress
             )
             if plan.decode.lm_order:
-                save_language_model(folder, Run(folder).model, wanted, plan.decode)
+                model = Run(folder).model
+                for spoken in spoken_corpora(planned[-1]):
+                    turn_to(model, spoken.language)
+                    save_language_model(folder, model, spoken, plan.decode)
         except TrainingStopped as error:
             facts["stopped"] = str(error)
             raise

@@ -19,9 +19,11 @@ from rich.progress import Progress as Bar
 from xlasr.api.opened import Run, open_run
 from xlasr.config import DecodeSettings, dump_recipe
 from xlasr.data.corpus import Corpus
+from xlasr.data.phones import FORM, split_in_form
 from xlasr.data.splits import SPLITS
 from xlasr.errors import CorpusError, RunError, UsageError, XlasrError
 from xlasr.files import write_text
+from xlasr.models.heads import turn_to
 from xlasr.models.hub import find_base
 from xlasr.reporting.evaluate import evaluate_model, write_hypotheses
 from xlasr.reporting.evaluation import Evaluation
@@ -77,12 +79,15 @@ def evaluate(
     Raises:
         RunError: The run was not finished.
         DataError: No such split, or it is empty; a corpus or the file of terms cannot be read.
-        UnknownName, UsageError: A condition that does not exist, or a name that cannot be used or
-            that another configuration has.
+        UnknownName, UsageError: A condition that does not exist, a name that cannot be used or that
+            another configuration has, or a language that the run has no head for.
     """
     opened = run if isinstance(run, Run) else open_run(run)
     data = Corpus.open(corpus or opened.facts["corpus"]["path"])
-    part = data.split(split)
+    turn_to(opened.model, data.language)
+    spoken = data.language if opened.by_language else str(opened.facts["language"])
+    form = str(opened.model.info["text"])
+    part = split_in_form(data.split(split), form)
     settings = (decode or opened.recipe.decode).model_dump(mode="json")
     usual = opened.recipe.decode.model_dump(mode="json")
     other = "" if data.sha256 == opened.facts["corpus"]["sha256"] else data.path.name
@@ -103,6 +108,12 @@ def evaluate(
             highlight=False,
         )
     keep = [Corpus.open(path) for path in also]
+    for corpus_of in keep:
+        if opened.by_language and corpus_of.language != spoken:
+            raise UsageError(
+                f"--also {corpus_of.path}: {opened.folder} has a head for each language; evaluate "
+                f"each by itself: xlasr evaluate {opened.folder} {corpus_of.path}"
+            )
     if threads:
         import torch
 
@@ -128,8 +139,10 @@ def evaluate(
             base,
             part,
             opened.options(decode),
-            language=opened.model.info.get("prompt_language") or opened.facts["language"],
-            training=_training_text(opened),
+            language=opened.model.info.get("prompt_language") or spoken,
+            training=None
+            if form == FORM or spoken != opened.facts["language"]
+            else _training_text(opened),
             terms=None if terms is None else read_list(Path(terms)),
             rare_below=rare_below,
             conditions=conditions,

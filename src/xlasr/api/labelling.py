@@ -18,10 +18,12 @@ from xlasr.api.opened import Run, open_run
 from xlasr.config import DecodeSettings
 from xlasr.data.card import Card
 from xlasr.data.corpus import Corpus
+from xlasr.data.phones import FORM
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.writing import check_target, staging, write_manifests
 from xlasr.decoding.recognise import Recognised
-from xlasr.errors import DataError
+from xlasr.errors import DataError, UsageError
+from xlasr.models.heads import turn_to
 from xlasr.reporting.evaluate import transcribe_split
 
 
@@ -77,10 +79,16 @@ def label(
     Raises:
         RunError: The run was not finished.
         DataError: No such split, or nothing is left.
-        UsageError: ``out`` is taken.
+        UsageError: ``out`` is taken, the run has no head for the language, or it writes phones.
     """
     opened = run if isinstance(run, Run) else open_run(run)
     data = Corpus.open(corpus)
+    if opened.model.info["text"] == FORM:
+        raise UsageError(
+            f"{opened.folder} writes phones, and a corpus takes texts; use another run"
+        )
+    turn_to(opened.model, data.language)
+    language = str(opened.model.info["language"])
     part = data.split(split)
     out = Path(out).absolute()
     check_target(out, overwrite=overwrite)
@@ -105,14 +113,14 @@ def label(
         replace(
             part[row],
             text=found[row].text,
-            language=opened.facts["language"],
+            language=language,
             custom={**part[row].custom, "confidence": round(found[row].confidence or 0.0, 4)},
         )
         for row in kept
     )
     least = min(found[row].confidence or 0.0 for row in kept)
     card = Card(
-        language=opened.facts["language"],
+        language=language,
         source=f"{split} of {data.card.source}, transcribed by {opened.folder.name}",
         licence=data.card.licence,
         attribution=data.card.attribution,

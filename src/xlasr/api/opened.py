@@ -22,6 +22,8 @@ from xlasr.decoding.ngram import NGram
 from xlasr.decoding.recognise import DecodeOptions
 from xlasr.decoding.transcribe import transcribe_file
 from xlasr.errors import CorpusError, RunError, UsageError
+from xlasr.models.ctc import CTCModel
+from xlasr.models.heads import turn_to, use_language
 from xlasr.models.run import SpeechModel, load_model
 from xlasr.training.metrics import Metrics
 
@@ -39,6 +41,7 @@ class Run:
 
     folder: Path
     _n_grams: dict[str, NGram] = field(default_factory=dict, repr=False, compare=False)
+    _own: str = field(default="", repr=False, compare=False)  # the language the model opens with
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -74,7 +77,14 @@ class Run:
             raise RunError(
                 f"{self.folder} is not finished; go on with `xlasr adapt --resume {self.folder}`"
             )
-        return load_model(self.folder / "model")
+        model = load_model(self.folder / "model")
+        self._own = str(model.info["language"])
+        return model
+
+    @property
+    def by_language(self) -> bool:
+        """Whether languages have heads of their own."""
+        return isinstance(self.model, CTCModel) and bool(self.model.heads)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -103,7 +113,7 @@ class Run:
         )
 
     def _language_model(self, settings: DecodeSettings) -> NGram:
-        key = json.dumps([settings.lm_order, settings.lm_text])
+        key = json.dumps([settings.lm_order, settings.lm_text, self.model.info["language"]])
         if key not in self._n_grams:  # once, not for every recording
             found = saved_language_model(self.folder, self.model, settings)
             if found is None:
@@ -120,6 +130,12 @@ class Run:
             f"that is now: `xlasr adapt CORPUS --resume {self.folder}` (it also keeps the recipe's "
             "language model in the run); or decode without one: --lm-order 0"
         )
+        spoken = self.model.info["language"]
+        if self.by_language and spoken != self.facts["language"]:
+            raise RunError(
+                f"{self.folder} keeps no such language model of {spoken!r}, and its own corpus is "
+                f"of {self.facts['language']!r}; decode with the recipe's, or without: --lm-order 0"
+            )
         try:
             corpus = Corpus.open(wanted["path"])
         except CorpusError as error:
@@ -136,6 +152,7 @@ class Run:
         self,
         audio: str | Path,
         *,
+        language: str | None = None,
         decode: DecodeSettings | None = None,
         words: bool = False,
         aligner: Run | str | Path | None = None,
@@ -145,6 +162,8 @@ class Run:
 
         Args:
             audio: Any file that libsndfile or FFmpeg reads.
+            language: BCP-47 tag, where the run has heads of several languages; None takes that of
+                its first corpus.
             decode: How to decode; default: the recipe's settings.
             words: Find the times and confidences of the words too.
             aligner: A CTC run of the same language that finds them; default: this run.
@@ -153,16 +172,32 @@ class Run:
         Raises:
             AudioError: It cannot be decoded (further); what could be is given before.
             RunError: A run was not finished.
-            UsageError: Words were asked for, and the run that is to find them is no CTC run.
+            UsageError: The run has no head for the language; or words were asked for, and the run
+                that is to find them is no CTC run.
         """
         if aligner is not None and not words:
             raise UsageError("an aligner is for the times of words; ask for them too (--words)")
+        model = self.model  # opened, it knows its own language
+        if language is not None:
+            use_language(model, language)
+        else:
+            turn_to(model, self._own)
         timer = None
         if words:
             by = self if aligner is None else aligner
             timer = word_timer((by if isinstance(by, Run) else open_run(by)).model)
         limits = Limits.of_hours(max_hours)
-        return transcribe_file(self.model, audio, self.options(decode), limits=limits, words=timer)
+        options = self.options(decode)
+        found = transcribe_file(model, audio, options, limits=limits, words=timer)
+        return self._in(language or self._own, found)
+
+    def _in(self, language: str, found: Iterator[TimedText]) -> Iterator[TimedText]:
+        """Pass segments on; another language may be used between two of them."""
+        while True:
+            turn_to(self.model, language)
+            if (segment := next(found, None)) is None:
+                return
+            yield segment
 
     def evaluate(
         self,

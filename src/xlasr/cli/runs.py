@@ -99,6 +99,10 @@ def transcribe(
         typer.Option(help="txt, json, srt, vtt, eaf, textgrid, csv, nemo or labelstudio"),
     ] = "txt",
     out: Annotated[Path | None, typer.Option(help="folder; default: standard output")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help="of the recordings, where the run has heads of several languages"),
+    ] = None,
     words: Annotated[bool, typer.Option("--words", help="word times and confidences too")] = False,
     aligner: Annotated[
         Path | None,
@@ -137,7 +141,9 @@ def transcribe(
     decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus)
     by = None if aligner is None else api.open_run(aligner)
     heard = [  # nothing is decoded yet, but what cannot be asked for is told
-        opened.transcribe(path, decode=decode, words=words, aligner=by, max_hours=max_hours)
+        opened.transcribe(
+            path, language=language, decode=decode, words=words, aligner=by, max_hours=max_hours
+        )
         for path in audio
     ]
     if out is not None:

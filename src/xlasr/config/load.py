@@ -13,7 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from xlasr.config.base import Settings, dicts
-from xlasr.config.settings import Recipe, misfits
+from xlasr.config.misfits import misfits
+from xlasr.config.settings import Recipe
 from xlasr.errors import ConfigError, UnknownName, UsageError, did_you_mean
 
 RECIPE_FOLDERS = (Path(__file__).parents[3] / "recipes", Path(__file__).parents[1] / "recipes")

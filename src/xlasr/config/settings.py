@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from xlasr.config.base import Settings, dicts
-from xlasr.config.corpora import CorpusSettings, text_misfits
-from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings, unlabelled_misfits
-from xlasr.errors import did_you_mean
+from xlasr.config.base import Settings
+from xlasr.config.corpora import CorpusSettings
+from xlasr.config.misfits import misfits
+from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings
 
 
 class ContextSettings(Settings):
@@ -115,9 +114,21 @@ class OutputSettings(Settings):
         description="keep; cut Whisper's pieces to those the text uses; replace: a new CTC "
         "alphabet; extend: new letters behind the ones a head has",
     )
-    text: Literal["headline", "raw"] = Field(
+    text: Literal["headline", "raw", "phones"] = Field(
         "headline",
-        description="the form of text that is learnt: without case and punctuation, or as written",
+        description="the form of text that is learnt: without case and punctuation, as written, or "
+        "(ctc) the phones that espeak-ng gives for it, which languages share",
+    )
+    heads: Literal["shared", "by_language"] = Field(
+        "shared",
+        description="ctc: one head for all corpora; by_language: one for each language, with "
+        "its own adapters under train.part adapter; the mean of the languages' dev CER chooses the "
+        "weights",
+    )
+    start: Literal["random", "phones"] = Field(
+        "random",
+        description="of new heads; phones: letters begin as the phones that the model of `init` "
+        "hears where they are written (mode replace, from a stage or run of text phones)",
     )
     extra_text: list[str] = Field([], description="text files whose pieces are kept under `cut`")
 
@@ -230,7 +241,9 @@ class EvaluateSettings(Settings):
     """How often dev is looked at."""
 
     every: int = Field(100, ge=1, description="updates")
-    seconds: float = Field(240.0, gt=0, description="dev audio decoded each time (a fixed sample)")
+    seconds: float = Field(
+        240.0, gt=0, description="dev audio decoded each time (a fixed sample); of each language"
+    )
 
 
 class Stage(Settings):
@@ -302,84 +315,3 @@ class Recipe(Settings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-
-def misfits(tree: Mapping[str, Any]) -> list[str]:
-    """What is wrong between fields; reads an unchecked tree, so that every problem is told."""
-    problems = []
-    seen: list[str] = []
-    family = tree.get("family")
-    wanted = {"ctc": "ctc", "seq2seq": "cross_entropy"}.get(str(family))
-    modes = {"ctc": ("keep", "replace", "extend"), "seq2seq": ("keep", "cut")}.get(str(family))
-    for stage in dicts(tree.get("stages")):
-        name, init = str(stage.get("name")), str(stage.get("init", "base"))
-        if name in seen:
-            problems.append(f"two stages are called {name!r}")
-        if init != "base" and init not in seen:
-            hint = did_you_mean(init, ["base", *seen])
-            problems.append(
-                f"stage {name!r} starts from {init!r}, which is no earlier stage.{hint}"
-            )
-        for objective in dicts(stage.get("objectives")):
-            kind = objective.get("kind")
-            if kind == "ewc":
-                problems += _ewc_misfits(name, stage, objective)
-            elif kind in WITHOUT_TEXT:
-                problems += unlabelled_misfits(name, stage, family)
-            elif kind not in (None, "ctc", "cross_entropy"):
-                hint = did_you_mean(str(kind), ["ctc", "cross_entropy", "ewc", *WITHOUT_TEXT])
-                problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
-            elif wanted and kind and kind != wanted:
-                problems.append(
-                    f"stage {name!r}: objective {kind!r} does not fit the family {family!r}, "
-                    f"which takes {wanted!r}"
-                )
-            elif kind == "ctc":
-                problems += [
-                    f"stage {name!r}: {key} is for cross_entropy only"
-                    for key in ("label_smoothing", "bpe_dropout")
-                    if objective.get(key)
-                ]
-        problems += text_misfits(name, stage, family)
-        for output in dicts([stage.get("output")]):
-            mode = output.get("mode", "keep")
-            if modes and mode in ("cut", "replace", "extend") and mode not in modes:
-                problems.append(
-                    f"stage {name!r}: output.mode {mode!r} does not fit the family {family!r}, "
-                    f"which takes {', '.join(modes)}"
-                )
-        for train in dicts([stage.get("train")]):
-            if train.get("part") == "layers" and not train.get("top_layers"):
-                problems.append(f"stage {name!r}: train.part layers needs train.top_layers")
-            where = [a.get("where") for a in dicts([train.get("adapter")])]
-            if (
-                family == "ctc"
-                and train.get("part") == "adapter"
-                and where not in ([], ["encoder"])
-            ):
-                needed = "SeamlessM4T's length adapter" if where[0] == "length" else "a decoder"
-                problems.append(
-                    f"stage {name!r}: train.adapter.where {where[0]!r} needs {needed}, and the "
-                    "family 'ctc' has none; say encoder"
-                )
-        seen.append(name)
-    for decode in dicts([tree.get("decode")]):
-        if family == "seq2seq" and decode.get("length_bonus"):
-            problems.append("decode.length_bonus is for ctc; Whisper's beam normalises by length")
-    return problems
-
-
-def _ewc_misfits(name: str, stage: dict[str, Any], objective: dict[str, Any]) -> list[str]:
-    """What elastic weight consolidation lacks to mean anything."""
-    problems = []
-    if not objective.get("corpus"):
-        problems.append(f"stage {name!r}: ewc needs `corpus`, of what should stay known")
-    if all(o.get("kind") == "ewc" for o in dicts(stage.get("objectives"))):
-        problems.append(f"stage {name!r}: ewc alone teaches nothing; add ctc or cross_entropy")
-    part = [t.get("part", "full") for t in dicts([stage.get("train")])]
-    if part and part[0] in ("lora", "adapter"):
-        problems.append(
-            f"stage {name!r}: ewc with train.part {part[0]!r}: the base is frozen and forgets "
-            "nothing"
-        )
-    return problems

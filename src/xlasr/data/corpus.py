@@ -176,6 +176,7 @@ class Split(Sequence[Utterance]):
     processes and threads.
 
     Attributes:
+        folder: Of the corpus.
         name: "train", "dev" or "test".
         sha256: Hash of the manifest (texts, times and the hash of each clip's samples).
         durations_s: float32 (n_utterances,), seconds; memory-mapped.
@@ -186,7 +187,7 @@ class Split(Sequence[Utterance]):
         self.name = name
         self.sha256 = stats.sha256
         self.stats = stats
-        self._folder = folder
+        self.folder = folder
         self._file = folder / f"{name}.jsonl"
         index_file = folder / f"{name}.index.npy"
         try:
@@ -228,7 +229,7 @@ class Split(Sequence[Utterance]):
 
     def _parse(self, line: bytes) -> Utterance:
         try:
-            return from_cut(line, self._folder)
+            return from_cut(line, self.folder)
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise CorpusError(
                 f"{self._file}: a damaged line ({type(error).__name__}: {error}):"

@@ -139,21 +139,45 @@ def phones(texts: Iterable[str], language: str) -> Counter[str]:
     Raises:
         DataError: The extra is not installed, or espeak-ng has no such language.
     """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        for clause in clauses(text, language):
+            counts.update(_own_phones(clause))
+    return counts
+
+
+def clauses(text: str, language: str) -> list[str]:
+    """Read a text in IPA, clause by clause: low lines between phones, spaces between words.
+
+    Stress, tone, links and changes of language are in it: "h_ə_t (en)_w_ˈiː_(nl)_ m_ɛ_t".
+
+    Raises:
+        DataError: The extra is not installed, or espeak-ng has no such language.
+    """
     voice = spoken_as(language)
     if voice is None:
         raise DataError(f"espeak-ng has no voice for {language!r}")
     library, _ = _load()
-    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-    counts: Counter[str] = Counter()
-    for text in texts:
-        content = ctypes.create_string_buffer(text.encode() + b"\0")
-        rest = ctypes.c_void_p(ctypes.addressof(content))
-        with _lock:
-            library.espeak_SetVoiceByName(voice.encode())
-            while rest.value:  # it goes on behind the clause that was read
-                read = library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA_APART)
-                counts.update(_own_phones((read or b"").decode()))
-    return counts
+    content = ctypes.create_string_buffer(text.encode() + b"\0")
+    rest = ctypes.c_void_p(ctypes.addressof(content))
+    found: list[str] = []
+    with _lock:
+        library.espeak_SetVoiceByName(voice.encode())
+        while rest.value:  # it goes on behind the clause that was read
+            read = library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA_APART)
+            found.append((read or b"").decode())
+    return found
+
+
+def espeak_version() -> str:
+    """Version of espeak-ng; its phones may change with it.
+
+    Raises:
+        DataError: The extra is not installed.
+    """
+    library, _ = _load()
+    with _lock:
+        return str(library.espeak_Info(None).decode()).split(" ")[0]
 
 
 def _own_phones(clause: str) -> list[str]:
@@ -180,6 +204,8 @@ def _load() -> tuple[Any, int]:
                 raise DataError("this needs espeak-ng: pip install 'xlasr[synthesis]'") from error
             library = ctypes.CDLL(espeakng_loader.get_library_path())
             folder = espeakng_loader.get_data_path().encode()
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            library.espeak_Info.restype = ctypes.c_char_p
             rate = int(library.espeak_Initialize(_SYNCHRONOUS, 0, folder, 0))
             if rate <= 0:
                 raise DataError(

@@ -1,7 +1,8 @@
 """The language model of a run: n-grams over the model's own tokens, from training text only.
 
 A run keeps the one of its recipe in ``lm/``, beside its model, so that it decodes without its
-corpus: ``recipe.npz`` (the n-grams) and ``recipe.json`` (what they were built from).
+corpus: ``recipe.npz`` (the n-grams) and ``recipe.json`` (what they were built from). Where
+languages have heads of their own, each has its own n-grams (``recipe-cs.npz``).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 
 from xlasr.config import DecodeSettings
 from xlasr.data.corpus import Corpus
+from xlasr.data.phones import in_form
 from xlasr.data.text import normalise
 from xlasr.decoding.ngram import NGram, build
 from xlasr.errors import DataError, RunError, UsageError
 from xlasr.files import write_text
+from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
 from xlasr.models.tokenizer import CharTokenizer
 
@@ -46,12 +49,14 @@ def training_lines(corpus: Corpus, settings: DecodeSettings, form: str) -> list[
     Raises:
         UsageError: A text file cannot be read.
     """
-    texts = [normalise(u.text, form) for u in corpus.split("train")]
+    texts = [in_form(u.text, form, u.language) for u in corpus.split("train")]
     held_out = {
         normalise(u.text) for name in corpus.splits if name != "train" for u in corpus.split(name)
     }
     lines = extra_lines(settings)
-    return texts + [normalise(line, form) for line in lines if normalise(line) not in held_out]
+    return texts + [
+        in_form(line, form, corpus.language) for line in lines if normalise(line) not in held_out
+    ]
 
 
 def extra_lines(settings: DecodeSettings) -> list[str]:
@@ -99,7 +104,7 @@ def save_language_model(
         "text_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         "lines": len(lines),
     }
-    told, table = _files(run)
+    told, table = _files(run, model)
     table.parent.mkdir(exist_ok=True)
     told.unlink(missing_ok=True)  # a kill between the two writes leaves no pair that misfits
     _build(model, lines, settings).save(table)
@@ -120,8 +125,8 @@ def saved_language_model(run: Path, model: SpeechModel, settings: DecodeSettings
     Raises:
         RunError: It is damaged, or belongs to other letters than the model's.
     """
-    told, table = _files(run)
-    if not keeps_language_model(run):
+    told, table = _files(run, model)
+    if not told.exists():
         return None
     facts, wanted = _read(told), _wanted(model, settings)
     again = f"`xlasr adapt --resume {run}` makes it again"
@@ -139,7 +144,7 @@ def saved_language_model(run: Path, model: SpeechModel, settings: DecodeSettings
 
 def keeps_language_model(run: Path) -> bool:
     """Whether a run has one in its folder, of whatever kind."""
-    return _files(run)[0].exists()
+    return any((run / "lm").glob("recipe*.json"))
 
 
 def _wanted(model: SpeechModel, settings: DecodeSettings) -> dict[str, Any]:
@@ -160,8 +165,11 @@ def _build(model: SpeechModel, lines: list[str], settings: DecodeSettings) -> NG
     return build((row for row in ids if row), settings.lm_order, len(model.tokenizer))
 
 
-def _files(run: Path) -> tuple[Path, Path]:
-    return run / "lm" / "recipe.json", run / "lm" / "recipe.npz"
+def _files(run: Path, model: SpeechModel) -> tuple[Path, Path]:
+    """Of the language that is active, where languages have heads of their own."""
+    by_language = isinstance(model, CTCModel) and model.heads
+    stem = f"recipe-{model.info['language']}" if by_language else "recipe"
+    return run / "lm" / f"{stem}.json", run / "lm" / f"{stem}.npz"
 
 
 def _read(path: Path) -> dict[str, Any]:

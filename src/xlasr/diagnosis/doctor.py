@@ -120,7 +120,8 @@ def _material(
         plan = load_recipe(recipe) if isinstance(recipe, str) else recipe
     material = Material(corpus, thresholds, pieces=pieces)
     if plan is not None:
-        material.form = plan.stages[0].output.text
+        form = plan.stages[0].output.text
+        material.form = "headline" if form == "phones" else form  # what is looked at is letters
         speeds = [factor for stage in plan.stages for factor in stage.augment.speed]
         material.speeds = min(1.0, *speeds), max(1.0, *speeds)
     if base is not None:

@@ -68,10 +68,14 @@ def fit(name: str, recipe: Recipe | None, language: str) -> BaseFit:
 
     letters = None
     modes = {stage.output.mode for stage in recipe.stages} if recipe else set()
-    if base.adapted == "ctc" and not modes & {"extend", "replace"}:
+    new_heads = recipe is not None and any(
+        stage.output.heads == "by_language" for stage in recipe.stages
+    )
+    if base.adapted == "ctc" and not (modes & {"extend", "replace"} or new_heads):
         from xlasr.models.tokenizer import CharTokenizer
 
-        letters = frozenset(CharTokenizer.load(base.folder).symbols)
+        alphabet = CharTokenizer.load(base.folder)
+        letters = None if alphabet.spaced else frozenset(alphabet.symbols)  # phones are no letters
     tokens, room = None, 0
     if "seq2seq" in families:
         prompted = recipe.prompt_language if recipe else None

@@ -1,4 +1,4 @@
-"""A CTC head over letters on any speech encoder."""
+"""CTC heads over letters or phones on any speech encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class CTCModel(nn.Module):
-    """Encoder, dropout, linear head.
+    """Encoder, dropout, linear head; or a head for each language, of which one is active.
+
+    ``head`` and ``tokenizer`` are the active ones. Where languages have heads of their own,
+    ``heads`` holds all of them, and ``models.parts.use_part`` switches.
 
     Source: Graves et al. 2006 (CTC); a new head on a pretrained encoder as in Baevski et al. 2020
     (wav2vec 2.0, section 4.2).
@@ -42,6 +45,7 @@ class CTCModel(nn.Module):
         self.tokenizer = tokenizer
         self.info = info
         self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleDict()  # by part; before `head`, so that names do not depend on it
         self.head = nn.Linear(encoder.dim, len(tokenizer))
         self.aids = nn.ModuleDict()  # by objective; see models.aids
         self.adapter: Any = None  # a peft model, when LoRA was injected

@@ -52,8 +52,9 @@ class Base:
 
 
 def weights_sha256(folder: Path) -> str:
-    """Sha256 over every safetensors file of a directory, in name order."""
-    return sha256(*sorted(folder.glob("*.safetensors")))
+    """Sha256 over every safetensors file of a directory and of its parts, in name order."""
+    parts = folder.glob("part*/**/*.safetensors")
+    return sha256(*sorted(folder.glob("*.safetensors")), *sorted(parts))
 
 
 RANDOM = "random weights from "

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -221,27 +221,43 @@ def use_part(model: CTCModel | Seq2SeqModel, name: str | None) -> None:
         model.head, model.tokenizer = part.head, part.tokenizer
 
 
-def base_fingerprint(model: CTCModel | Seq2SeqModel) -> str:
+def base_fingerprint(
+    model: CTCModel | Seq2SeqModel, state: Mapping[str, Tensor] | None = None
+) -> str:
     """sha256 over the weights that parts leave alone: the encoder, and a decoder's layers.
 
     The embedding is not among them: it may be cut to a language without changing what a part does.
+
+    Args:
+        model: Whose weights.
+        state: Weights of a CTC model that stand for its own: merged LoRA.
     """
     digest = hashlib.sha256()
     whole = model.trunk if isinstance(model, Seq2SeqModel) else model.encoder.hf
-    for name, value in sorted(whole.state_dict().items()):
+    weights = whole.state_dict()
+    if state is not None and isinstance(model, CTCModel):
+        place = "encoder.hf."
+        weights = {n.removeprefix(place): v for n, v in state.items() if n.startswith(place)}
+    for name, value in sorted(weights.items()):
         if MARK not in f".{name}" and not EMBEDDING.search(name):
             digest.update(name.removeprefix("encoder.").encode())
             digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def save_part(model: CTCModel | Seq2SeqModel, folder: Path, name: str | None = None) -> None:
+def save_part(
+    model: CTCModel | Seq2SeqModel,
+    folder: Path,
+    name: str | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write one part, and nothing of the base.
 
     Args:
         model: Holds it.
         folder: New or empty; gets ``part.json``, ``part.safetensors`` and, for CTC, the alphabet.
         name: Of the part; None takes the only one.
+        state: As for ``base_fingerprint``.
 
     Raises:
         UsageError: No such part.
@@ -270,7 +286,7 @@ def save_part(model: CTCModel | Seq2SeqModel, folder: Path, name: str | None = N
         "language": part.language,
         "prompt_language": part.prompt_language,
         "shapes": [asdict(shape) for shape in part.shapes],
-        "base": model.info["base"] | {"weights_sha256": base_fingerprint(model)},
+        "base": model.info["base"] | {"weights_sha256": base_fingerprint(model, state)},
     }
     (folder / "part.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), "utf-8")
 

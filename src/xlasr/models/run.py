@@ -21,6 +21,7 @@ from xlasr.models.encoders import (
     SpeechEncoder,
     WhisperSpeechEncoder,
 )
+from xlasr.models.heads import register_heads, use_language
 from xlasr.models.hub import (
     Base,
     base_files,
@@ -127,7 +128,8 @@ def save_model(
 
     Args:
         model: Its LoRA, if any, is written alone, in PEFT's layout (``adapter/``); so is its active
-            part (``part/``), if it has one. Adapters stand only there.
+            part (``part/``), if it has one. Adapters stand only there. Where languages have heads
+            of their own, each is a part (``parts/LANGUAGE/``), and the active one is opened first.
         folder: Empty folder.
         base_folder: Where the base's configs come from.
         state: Weights to write instead of the model's own: merged LoRA (needed where there is
@@ -152,11 +154,14 @@ def save_model(
         if model.adapter is not None:
             raise ValueError("a model with LoRA is saved with state=merged_state(model)")
         state = dict(model.state_dict())
-    if model.active_part is not None:
+    if isinstance(model, CTCModel) and model.heads:
+        for name in model.parts:
+            save_part(model, folder / "parts" / name, name, state)
+    elif model.active_part is not None:
         save_part(model, folder / "part", model.active_part)
     if isinstance(model, CTCModel) and any(f".{LAYER}." in name for name in state):
         save_mms_adapter(model, folder)
-    state = {k: v for k, v in state.items() if MARK not in k}
+    state = {k: v for k, v in state.items() if MARK not in k and not k.startswith("heads.")}
     if isinstance(model, Seq2SeqModel):
         state = {k.removeprefix("hf."): v for k, v in state.items()}
         state = {k: v for k, v in state.items() if k not in model.tied}
@@ -229,4 +234,10 @@ def load_model(folder: Path) -> SpeechModel:
             )
     if (folder / "part" / "part.json").exists():
         load_part(model, folder / "part", check=False)
+    if isinstance(model, CTCModel) and (folder / "parts").is_dir():
+        language = str(meta["language"])
+        for path in sorted((folder / "parts").iterdir()):
+            load_part(model, path, path.name, check=False)
+        register_heads(model)
+        use_language(model, language)
     return model.eval()  # type: ignore[no-any-return, unused-ignore]

@@ -14,33 +14,42 @@ from xlasr.errors import BaseError, DataError
 
 
 class CharTokenizer:
-    """Letters of a language; id 0 is the CTC blank.
+    """Letters or phones of a language; id 0 is the CTC blank.
 
     Args:
         symbols: Letters in id order, from id 1. The space is a symbol like any other. None at all
             is a model that was trained without text.
+        spaced: A symbol is what stands between two spaces (phones: ``tʃ``, ``aː``), and the space
+            itself is none.
     """
 
     blank = 0
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    def __init__(self, symbols: Sequence[str], *, spaced: bool = False) -> None:
         if len(set(symbols)) != len(symbols):
             raise DataError(f"the alphabet has duplicates: {symbols}")
         self.symbols = list(symbols)
+        self.spaced = spaced
         self._ids = {symbol: i + 1 for i, symbol in enumerate(self.symbols)}
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str], at_least: int = 1) -> CharTokenizer:
-        """Build an alphabet of every letter that occurs ``at_least`` times in ``texts``.
+    def from_texts(
+        cls, texts: Iterable[str], at_least: int = 1, *, spaced: bool = False
+    ) -> CharTokenizer:
+        """Build an alphabet of every symbol that occurs ``at_least`` times in ``texts``.
 
         Raises:
             DataError: There is none.
         """
-        counts = Counter(char for text in texts for char in text)
-        letters = sorted(char for char, n in counts.items() if n >= at_least)
-        if not letters:
+        counts = Counter(s for text in texts for s in (text.split() if spaced else text))
+        symbols = sorted(s for s, n in counts.items() if n >= at_least)
+        if not symbols:
             raise DataError("the alphabet is empty: no training transcript has a letter in it")
-        return cls(letters)
+        return cls(symbols, spaced=spaced)
+
+    def split(self, text: str) -> Sequence[str]:
+        """Return the symbols of a text, known or not: its letters, or what its spaces part."""
+        return text.split() if self.spaced else text
 
     def __len__(self) -> int:
         """Number of classes, blank included."""
@@ -48,24 +57,25 @@ class CharTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of the letters the alphabet has; others are left out (``unknown`` lists them)."""
-        return [self._ids[char] for char in text if char in self._ids]
+        return [self._ids[s] for s in self.split(text) if s in self._ids]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids that hold no blank."""
-        return "".join(self.symbols[i - 1] for i in ids)
+        return (" " if self.spaced else "").join(self.symbols[i - 1] for i in ids)
 
     def unknown(self, texts: Iterable[str]) -> dict[str, int]:
         """Letters of ``texts`` that the alphabet lacks, with counts."""
-        counts = Counter(char for text in texts for char in text if char not in self._ids)
+        counts = Counter(s for text in texts for s in self.split(text) if s not in self._ids)
         return dict(counts.most_common())
 
     def extended(self, texts: Iterable[str]) -> CharTokenizer:
         """Return a tokenizer with the same ids and the new letters of ``texts`` behind them."""
-        return CharTokenizer(self.symbols + sorted(self.unknown(texts)))
+        return CharTokenizer(self.symbols + sorted(self.unknown(texts)), spaced=self.spaced)
 
     def save(self, folder: Path) -> None:
         """Write ``alphabet.json``."""
-        text = json.dumps({"blank": 0, "symbols": self.symbols}, ensure_ascii=False, indent=1)
+        content = {"blank": 0, "symbols": self.symbols, "spaced": self.spaced}
+        text = json.dumps(content, ensure_ascii=False, indent=1)
         (folder / "alphabet.json").write_text(text, encoding="utf-8")
 
     @classmethod
@@ -77,7 +87,8 @@ class CharTokenizer:
         """
         path = folder / "alphabet.json"
         try:
-            return cls(json.loads(path.read_text(encoding="utf-8"))["symbols"])
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(content["symbols"], spaced=bool(content.get("spaced", False)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BaseError(
                 f"{path} cannot be read ({error}); without it the head's rows have no letters"

@@ -14,12 +14,14 @@ import numpy as np
 
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus, Split
+from xlasr.data.phones import FORM, split_in_form
 from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
 from xlasr.decoding.transcribe import recognise_long
 from xlasr.diagnosis.sound import TABLE, measure
-from xlasr.errors import DataError
+from xlasr.errors import DataError, UsageError
 from xlasr.features.conditions import open_condition
 from xlasr.files import write_text
+from xlasr.models.heads import turn_to
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.reporting.evaluation import Evaluation, Kept, Speed, UnderCondition
@@ -89,8 +91,12 @@ def base_transcripts(
     language: str,
     progress: Callable[[float], None] | None = None,
     condition: str | None = None,
+    form: str = "headline",
 ) -> list[Recognised] | None:
     """Transcripts by the base, kept in the cache; None where it has neither decoder nor head.
+
+    Nor is there a comparison where one of the two writes phones and the other letters, or where the
+    base has heads of languages and this is none of them.
 
     A bare Whisper is given its own 30 s; a finished run decodes at the context it was trained for.
 
@@ -100,8 +106,14 @@ def base_transcripts(
         language: For the prompt of a multilingual base.
         progress: Called with seconds of audio.
         condition: As for ``transcribe_split``.
+        form: Of the text that the adapted model writes.
     """
     if base.adapted is None and "seq2seq" not in base.families:
+        return None
+    its = "headline"
+    if base.adapted:
+        its = json.loads((base.folder / "xlasr.json").read_text(encoding="utf-8"))["text"]
+    if (its == FORM) != (form == FORM):
         return None
     how = f"greedy, {base.adapted}" if base.adapted else "greedy at 30 s"
     facts = [base.sha256, split.sha256, language, how, 1]
@@ -114,6 +126,10 @@ def base_transcripts(
         return [Recognised(**row) for row in rows]
     if base.adapted:
         model = load_model(base.folder)
+        try:
+            turn_to(model, language)
+        except UsageError:
+            return None
     else:
         model = from_base(base, "seq2seq", context=None, language=language).eval()
     # weights that were never tuned for short context break at it (docs/architecture.md)
@@ -176,7 +192,9 @@ def evaluate_model(
     """
     for name in conditions:
         open_condition(name)  # a wrong name is said before an hour of decoding
-    kept_splits = [corpus.split(split.name) for corpus in also]
+    form = str(model.info["text"])
+    rule = FORM if form == FORM else None
+    kept_splits = [split_in_form(corpus.split(split.name), form) for corpus in also]
 
     def tell(what: str) -> Callable[[float], None] | None:
         return None if progress is None else lambda seconds: progress(what, seconds)
@@ -187,7 +205,7 @@ def evaluate_model(
         mine = transcribe_split(model, part, options, tell(f"adapted{what}"), condition)
         if base is None:
             return mine, None
-        return mine, base_transcripts(base, part, spoken, tell(f"base{what}"), condition)
+        return mine, base_transcripts(base, part, spoken, tell(f"base{what}"), condition, form)
 
     began, used = time.perf_counter(), time.process_time()
     found = transcribe_split(model, split, options, tell("adapted"))
@@ -196,7 +214,9 @@ def evaluate_model(
         round(time.perf_counter() - began, 1),
         round(time.process_time() - used, 1),
     )
-    plain = None if base is None else base_transcripts(base, split, language, tell("base"))
+    plain = None
+    if base is not None:
+        plain = base_transcripts(base, split, language, tell("base"), form=form)
     texts, groups = {u.id: u.text for u in split}, {u.id: u.group for u in split}
     speakers = speakers_in(split)
     card = make_scorecard(
@@ -204,13 +224,14 @@ def evaluate_model(
         {key: r.text for key, r in zip(texts, found, strict=True)},
         groups,
         unit="group",
+        normaliser=rule,
         training=None if training is None else list(training),
         terms=terms,
         rare_below=rare_below,
         speakers=speakers,
     )
     adapted = card.score
-    unadapted = None if plain is None else score_split(split, plain)
+    unadapted = None if plain is None else score_split(split, plain, rule)
     heard = {} if plain is None else {k: r.text for k, r in zip(texts, plain, strict=True)}
     return Evaluation(
         split=split.name,
@@ -227,11 +248,11 @@ def evaluate_model(
         card=card,
         parts=breakdown(split, adapted),
         conditions=[
-            UnderCondition(name, *_scores(split, *both(split, language, f", {name}", name)))
+            UnderCondition(name, *_scores(split, *both(split, language, f", {name}", name), rule))
             for name in conditions
         ],
         also=[
-            _kept(corpus, part, *both(part, corpus.language, f", {corpus.path.name}"))
+            _kept(corpus, part, *both(part, corpus.language, f", {corpus.path.name}"), rule)
             for corpus, part in zip(also, kept_splits, strict=True)
         ],
         speed=speed,
@@ -269,9 +290,10 @@ def _cut(split: Split, model: SpeechModel) -> list[dict[str, Any]]:
 
 
 def _scores(
-    split: Split, mine: list[Recognised], base: list[Recognised] | None
+    split: Split, mine: list[Recognised], base: list[Recognised] | None, rule: str | None
 ) -> tuple[Score, Score | None]:
-    return score_split(split, mine), None if base is None else score_split(split, base)
+    plain = None if base is None else score_split(split, base, rule)
+    return score_split(split, mine, rule), plain
 
 
 def speakers_in(split: Split) -> int | None:
@@ -281,9 +303,13 @@ def speakers_in(split: Split) -> int | None:
 
 
 def _kept(
-    corpus: Corpus, split: Split, mine: list[Recognised], base: list[Recognised] | None
+    corpus: Corpus,
+    split: Split,
+    mine: list[Recognised],
+    base: list[Recognised] | None,
+    rule: str | None,
 ) -> Kept:
-    after, before = _scores(split, mine, base)
+    after, before = _scores(split, mine, base, rule)
     test = None if before is None else paired(before, after, "cer")
     return Kept(
         str(corpus.path), corpus.language, split.name, after, before, test, speakers_in(split)

@@ -6,6 +6,8 @@ What is compared, exactly:
   does not, "unspaced" drops spaces too); the result is what ``UtteranceScore`` keeps;
 * words are what stands between white space; characters are Unicode code points after NFC, the
   single spaces between words counted as characters (as jiwer counts them);
+* under "phones" the texts are phones with spaces between them, and a phone is a symbol of both
+  metrics: CER and WER are the phone error rate (PER);
 * a corpus rate is errors of all utterances / reference symbols of all utterances, never a mean of
   rates;
 * rates are ratios: 1.25 is 125 %. Per cent is for print only.
@@ -268,7 +270,7 @@ def score(
                 ref,
                 hyp,
                 word_counts(ref, hyp, costs),
-                char_counts(ref, hyp, costs),
+                (word_counts if normaliser == "phones" else char_counts)(ref, hyp, costs),
             )
         )
     return Score(

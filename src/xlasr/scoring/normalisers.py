@@ -57,7 +57,11 @@ def unspaced(text: str) -> str:
     return unicodedata.normalize("NFKC", kept)
 
 
-NORMALISERS: dict[str, Callable[[str], str]] = {**plain.NORMALISERS, "unspaced": unspaced}
+NORMALISERS: dict[str, Callable[[str], str]] = {
+    **plain.NORMALISERS,
+    "unspaced": unspaced,
+    "phones": plain.raw,  # IPA is left as it is; see error_rates
+}
 
 
 def normalise(text: str, name: str = "headline") -> str:
@@ -65,7 +69,7 @@ def normalise(text: str, name: str = "headline") -> str:
 
     Args:
         text: Any text.
-        name: A key of ``NORMALISERS``: "headline", "raw" or "unspaced".
+        name: A key of ``NORMALISERS``: "headline", "raw", "unspaced" or "phones".
 
     Raises:
         UnknownName: No normaliser has this name.

@@ -178,6 +178,8 @@ def make_scorecard(
         notes.append(
             "no spaces between words in this script: CER is the headline, WER has no words"
         )
+    if name == "phones":
+        notes.append("the texts are phones: CER and WER are both the phone error rate (PER)")
     japanese = None
     if metric == "cer" and is_japanese(references.values()):
         try:

@@ -49,6 +49,11 @@ class StageRun:
     main: Corpus
 
     @property
+    def corpora(self) -> list[Corpus]:
+        """Those of speech."""
+        return [data for data in self.data if isinstance(data, Corpus)]
+
+    @property
     def dev(self) -> Corpus:
         """Whose dev steers the stage: its first corpus of speech; the command's, if that has none.
 

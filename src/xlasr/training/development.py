@@ -6,7 +6,9 @@ be decoded because nothing of the stage learns from text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from xlasr.config import Stage
 from xlasr.data.batches import PlanSettings, epoch_plan
 from xlasr.decoding.recognise import DecodeOptions, recognise
 from xlasr.models.run import SpeechModel
-from xlasr.scoring.error_rates import Score, score
+from xlasr.scoring.error_rates import score
 from xlasr.training.loss import LossOf
 from xlasr.training.sets import TrainingSet, bucket_function
 
@@ -24,13 +26,15 @@ from xlasr.training.sets import TrainingSet, bucket_function
 class DevResult:
     """What dev says about the weights of the moment; error rates only where text is learnt.
 
+    Where languages have heads of their own, every number is the mean of the languages'.
+
     Args:
         loss: Mean of the stage's objectives.
-        cer: Character error rate, greedy.
-        wer: Word error rate, greedy.
+        cer: Character error rate, greedy; the phone error rate of a stage of phones.
+        wer: Word error rate, greedy; of phones the same.
         empty: Share of clips decoded as nothing.
-        loops: Hypotheses the loop guard cut.
-        score: With every utterance.
+        loops: Hypotheses the loop guard cut (their sum).
+        by_language: CER of each, where there are several.
     """
 
     loss: float
@@ -38,7 +42,7 @@ class DevResult:
     wer: float | None = None
     empty: float | None = None
     loops: int = 0
-    score: Score | None = None
+    by_language: dict[str, float] = field(default_factory=dict)
 
     @property
     def steering(self) -> float:
@@ -47,38 +51,70 @@ class DevResult:
 
     def row(self) -> dict[str, float | int | None]:
         """For ``metrics.jsonl``."""
-        if self.score is None:
+        if self.cer is None:
             return {"dev_loss": self.loss}
-        rates = {"dev_cer": self.cer, "dev_wer": self.wer, "dev_empty": self.empty}
-        return {"dev_loss": self.loss, **rates, "dev_loops": self.loops}
+        return {
+            "dev_loss": self.loss,
+            "dev_cer": self.cer,
+            "dev_wer": self.wer,
+            "dev_empty": self.empty,
+            "dev_loops": self.loops,
+            **{f"dev_cer_{name}": cer for name, cer in self.by_language.items()},
+        }
 
     def __str__(self) -> str:
         if self.cer is None or self.wer is None:
             return f"dev loss {self.loss:.3f}"
+        each = ", ".join(f"{name} {100 * cer:.1f} %" for name, cer in self.by_language.items())
         return (
             f"dev loss {self.loss:.3f}, dev CER {100 * self.cer:.1f} %, WER {100 * self.wer:.1f} %"
+            + (f" (mean of the languages; CER of {each})" if each else "")
         )
 
 
 class Development:
-    """A fixed sample of dev clips.
+    """A fixed sample of dev clips, of each language that has a head of its own.
 
     Args:
-        data: The dev split, usable clips only.
-        seconds: About how much of it; drawn over the whole split, the same at every evaluation.
+        data: Dev splits, usable clips only.
+        seconds: About how much of each; drawn over the whole split, the same at every evaluation.
     """
+
+    def __init__(self, data: Sequence[TrainingSet], seconds: float) -> None:
+        self.samples = [_Sample(one, seconds) for one in data]
+
+    def evaluate(self, model: SpeechModel, stage: Stage, bfloat16: bool) -> DevResult:
+        """Decode greedily and compute the loss; leaves the model in evaluation mode."""
+        found = [sample.evaluate(model, stage, bfloat16) for sample in self.samples]
+        if len(found) == 1:
+            return found[0]
+        names = [str(sample.data.part) for sample in self.samples]
+        loss = fmean(r.loss for r in found)
+        if not stage.needs_text:
+            return DevResult(loss)
+        return DevResult(
+            loss,
+            fmean(r.cer or 0.0 for r in found),
+            fmean(r.wer or 0.0 for r in found),
+            fmean(r.empty or 0.0 for r in found),
+            sum(r.loops for r in found),
+            {name: r.cer or 0.0 for name, r in zip(names, found, strict=True)},
+        )
+
+
+class _Sample:
+    """Some clips of one dev split."""
 
     def __init__(self, data: TrainingSet, seconds: float) -> None:
         order = np.random.default_rng(0).permutation(len(data.rows))
         total = np.cumsum(data.durations_s[order])
         rows = order[: int(np.searchsorted(total, seconds)) + 1]
-        self.data = TrainingSet(data.split, data.rows[np.sort(rows)], data.form, {})
+        self.data = replace(data, rows=data.rows[np.sort(rows)], left_out={})
         self.clips = [self.data.samples(i) for i in range(len(self.data.rows))]
         self.texts = self.data.texts()
 
     def evaluate(self, model: SpeechModel, stage: Stage, bfloat16: bool) -> DevResult:
-        """Decode greedily and compute the loss; leaves the model in evaluation mode."""
-        model.eval()
+        self.data.turn(model).eval()
         device = next(model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             if not stage.needs_text:
@@ -90,10 +126,11 @@ class Development:
         result = score(
             dict(zip(ids, self.texts, strict=True)),
             {i: r.text for i, r in zip(ids, found, strict=True)},
+            normaliser="phones" if self.data.form == "phones" else "headline",
         )
         empty = sum(not r.text for r in found) / len(found)
         loops = sum(r.looped for r in found)
-        return DevResult(loss, result.cer, result.wer, empty, loops, result)
+        return DevResult(loss, result.cer, result.wer, empty, loops)
 
     @torch.inference_mode()
     def _loss(self, model: SpeechModel, stage: Stage) -> float:

@@ -12,6 +12,8 @@ import torch
 from xlasr.config import CorpusSettings, Recipe
 from xlasr.data.corpus import Corpus
 from xlasr.data.parallel import ParallelText, read_lines, read_pairs
+from xlasr.data.phones import FORM, check_phones
+from xlasr.data.synthesis import espeak_version
 from xlasr.errors import ConfigError, XlasrError
 from xlasr.features.conditions import open_condition
 from xlasr.files import sha256
@@ -58,6 +60,8 @@ def plan_stages(
             content["prompt_language"] = recipe.prompt_language
         if any(isinstance(d, ParallelText) for d in data) or run.dev not in data:
             content["main"] = main.sha256  # its dev steers, its texts are left out, its mean is fed
+        if stage.output.text == FORM and not problems:
+            content["phones"] = espeak_version()
         if stage.output.extra_text:
             content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -82,7 +86,10 @@ def _problems(run: StageRun) -> list[str]:
     if len(corpora) < len(run.data) and stage.train.text_input == "mean":
         corpora.append(run.main)
     found = [f"{c.path} has no train split" for c in corpora if "train" not in c.splits]
-    if len(run.data) == len(stage.data) and "dev" not in run.dev.splits:
+    by_language = stage.output.heads == "by_language"
+    if by_language and run.corpora and "dev" not in run.corpora[0].splits:
+        found.append(f"{run.corpora[0].path} has no dev split, and its language has its own head")
+    elif len(run.data) == len(stage.data) and "dev" not in run.dev.splits:
         found.append(f"{run.dev.path} has no dev split; the best weights are chosen on it")
     found += [
         f"{c.path} has no transcripts, and {', '.join(o.kind for o in stage.objectives)} needs them"
@@ -100,6 +107,12 @@ def _problems(run: StageRun) -> list[str]:
             open_condition(kind)
         except XlasrError as error:
             found.append(f"augment.codec: {error}")
+    if stage.output.text == FORM:
+        for language in sorted({c.language for c in run.corpora}):
+            try:
+                check_phones(language)
+            except XlasrError as error:
+                found.append(f"output.text phones: {error}")
     for path in stage.output.extra_text:
         try:
             Path(path).read_text(encoding="utf-8")

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from xlasr.adaptation.layers import reset_layers
 from xlasr.adaptation.lora import outnumbering
 from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainable
-from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text
 from xlasr.config import Recipe, Stage
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus
-from xlasr.data.text import normalise
+from xlasr.data.phones import FORM
 from xlasr.errors import Interrupted, TrainingStopped, UsageError
 from xlasr.files import write_text
 from xlasr.models.aids import AIDS, set_aids
 from xlasr.models.ctc import CTCModel
-from xlasr.models.encoders import Context, SelfSupervisedEncoder
+from xlasr.models.heads import turn_to
 from xlasr.models.hub import Base
-from xlasr.models.run import SpeechModel, from_base, load_model
-from xlasr.models.tokenizer import CharTokenizer
-from xlasr.objectives import OBJECTIVES, SOUND_OBJECTIVES
+from xlasr.models.run import SpeechModel
+from xlasr.objectives import OBJECTIVES
 from xlasr.objectives.ewc import Anchor, make_anchor
 from xlasr.training.artefacts import (
     StageRun,
@@ -37,19 +34,13 @@ from xlasr.training.artefacts import (
     reuse,
     write_result,
 )
+from xlasr.training.beginning import build_model, dev_sets, part_of, training_sets
 from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.loss import LossOf
 from xlasr.training.metrics import Metrics, Progress
-from xlasr.training.sets import (
-    TextSet,
-    TrainingSet,
-    drop_unusable,
-    leave_out_texts,
-    open_data,
-    open_set,
-)
+from xlasr.training.sets import TextSet, TrainingSet, drop_unusable, open_set
 from xlasr.training.text_input import set_text_input
 
 FROZEN_CACHE_BYTES = 8 << 30
@@ -95,58 +86,6 @@ def run_stages(
     return summaries
 
 
-def build_model(
-    recipe: Recipe,
-    base: Base,
-    run: StageRun,
-    folders: dict[str, Path],
-    sets: Sequence[TrainingSet],
-    seed: int,
-) -> SpeechModel:
-    """The stage's model before training: weights of its ``init``, its vocabulary."""
-    stage = run.stage
-    texts = [text for data in sets for text in data.texts()]
-    for path in stage.output.extra_text:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        texts += [normalise(line, stage.output.text) for line in lines if line.strip()]
-    settings = recipe.context
-    context = Context(settings.slack, settings.multiple)
-    language = run.dev.card.language
-    torch.manual_seed(seed)
-    model: SpeechModel
-    if stage.init == "base":
-        alphabet = None
-        if recipe.family == "ctc":
-            alphabet = CharTokenizer.from_texts(texts) if stage.needs_text else CharTokenizer([])
-        model = from_base(
-            base,
-            recipe.family,
-            context=context,
-            language=language,
-            prompt_language=recipe.prompt_language,
-            alphabet=alphabet,
-        )
-    else:
-        model = load_model(folders[stage.init] / "model")
-    reset_layers(model, stage.reset)
-    if stage.output.mode == "replace" and isinstance(model, CTCModel):
-        model.tokenizer = CharTokenizer.from_texts(texts)
-        model.head = torch.nn.Linear(model.encoder.dim, len(model.tokenizer))
-    if stage.output.mode == "cut":
-        cut_to_text(model, texts)
-    elif stage.output.mode == "extend":
-        extend_to_text(model, texts)
-    model.info.update(language=language, text=stage.output.text)
-    if base.is_random:
-        model.info["base"]["seed"] = seed
-    if isinstance(model.encoder, SelfSupervisedEncoder):
-        wants_masks = stage.augment.spec is not None or any(
-            o.kind in SOUND_OBJECTIVES for o in stage.objectives
-        )
-        model.encoder.masks = model.encoder.can_mask and wants_masks
-    return model
-
-
 def _run_stage(
     recipe: Recipe,
     base: Base,
@@ -157,32 +96,21 @@ def _run_stage(
     progress: Progress,
 ) -> None:
     stage = run.stage
-    form = stage.output.text
-    language = run.dev.card.language
-    sets = [
-        open_data(data, settings, form, language, recipe.prompt_language or language)
-        for data, settings in zip(run.data, stage.data, strict=True)
-    ]
-    told = stage.needs_text
-    if told and any(data is not run.dev for data in run.data):
-        held_out = _held_out_texts(run.dev) | _held_out_texts(run.main)
-        sets = [
-            found if data is run.dev else leave_out_texts(found, held_out)
-            for data, found in zip(run.data, sets, strict=True)
-        ]
-    model = build_model(recipe, base, run, folders, sets, seed)
+    given = training_sets(recipe, run)
+    model = build_model(recipe, base, run, folders, given, seed)
     if isinstance(model, CTCModel):
         bare = stage.init == "base" and base.adapted is None
         kinds = [o.kind for o in stage.objectives if o.kind in AIDS]
         for line in set_aids(model, kinds, base.folder if bare else None):
             progress.note(f"{stage.name}: {line}")
-    letters = Counter(c for data in sets for text in data.texts() for c in text)
-    room = None if told else stage.positions_wanted()
-    sets = [drop_unusable(data, model, stage.augment.speed, positions_wanted=room) for data in sets]
-    dev_set = open_set(run.dev.split("dev"), form)
-    dev_set = drop_unusable(dev_set, model, positions_wanted=room)
+    room = None if stage.needs_text else stage.positions_wanted()
+    sets = [
+        drop_unusable(data, model, stage.augment.speed, positions_wanted=room) for data in given
+    ]
+    judged = dev_sets(run, model)
     torch.manual_seed(seed)
-    trainable = make_trainable(model, stage.train, has_text=told)
+    trained = list(dict.fromkeys(data.part for data in sets if data.part is not None))
+    trainable = make_trainable(model, stage.train, trained, has_text=stage.needs_text)
     model.anchor = _anchor(model, trainable, stage)
     set_text_input(model, sets, stage.train.text_input, run.main, run.folder)
     cache = _cache_for(model, trainable, stage, base, run)
@@ -192,7 +120,7 @@ def _run_stage(
         trainable,
         stage,
         sets,
-        Development(dev_set, stage.evaluate.seconds),
+        Development(judged, stage.evaluate.seconds),
         run.folder,
         seed=seed,
         full_share=recipe.context.full_share if speech else 0.0,
@@ -200,10 +128,10 @@ def _run_stage(
         progress=progress,
         cache=cache,
     )
-    _tell(trainer, model, letters, dev_set, run)
+    _tell(trainer, model, given, judged, run)
     for name, data in [
         *((f"train of {c.path.name}", d) for c, d in zip(run.data, sets, strict=True)),
-        ("dev", dev_set),
+        *((f"dev of {d.part}" if d.part else "dev", d) for d in judged),
     ]:
         for note in data.notes(name):
             progress.note(f"{stage.name}: {note}")
@@ -214,10 +142,11 @@ def _run_stage(
         write_text(run.folder / "stopped.json", json.dumps({"reason": str(error), **guards}))
         raise
     chosen = trainer.load_result()
+    given[0].turn(model)
     summary.update(
         result=chosen,
         guards=trainer.guards.counts,
-        dev_left_out=dev_set.left_out,
+        dev_left_out=dict(sum((Counter(data.left_out) for data in judged), Counter())),
         **{trainer.steered_by: trainer.state.best},
         trainable_parameters=count_trainable(model),
         parameters=sum(p.numel() for p in model.parameters()),
@@ -234,9 +163,10 @@ def _anchor(model: SpeechModel, trainable: Trainable, stage: Stage) -> Anchor | 
     wanted = next((o for o in stage.objectives if o.kind == "ewc"), None)
     if wanted is None or wanted.corpus is None:
         return None
-    data = drop_unusable(
-        open_set(Corpus.open(wanted.corpus).split("train"), stage.output.text), model
-    )
+    corpus = Corpus.open(wanted.corpus)
+    turn_to(model, corpus.language)
+    part = part_of(corpus, stage)
+    data = drop_unusable(open_set(corpus.split("train"), stage.output.text, part=part), model)
     order = np.random.default_rng(0).permutation(len(data.rows))[: wanted.clips]
 
     loss = LossOf(model, stage, data_only=True)
@@ -248,32 +178,57 @@ def _anchor(model: SpeechModel, trainable: Trainable, stage: Stage) -> Anchor | 
     return make_anchor(model, trainable.names, order.tolist(), loss_of)
 
 
-def _held_out_texts(corpus: Corpus) -> set[str]:
-    """Texts of dev and test, so that no other corpus teaches them."""
-    names = [name for name in corpus.splits if name != "train"]
-    return {normalise(u.text) for name in names for u in corpus.split(name)}
-
-
 def _tell(
     trainer: Trainer,
     model: SpeechModel,
-    letters: Mapping[str, int],
-    dev_set: TrainingSet,
+    given: Sequence[TrainingSet],
+    judged: Sequence[TrainingSet],
     run: StageRun,
 ) -> None:
     """Record what the data and the settings already say, before the first update."""
-    tell = trainer.guards.tell
+    for part in dict.fromkeys(data.part for data in given if run.stage.needs_text):
+        mine = [data for data in given if data.part == part]
+        corpus = next((c for c in run.corpora if part == c.language), run.dev)
+        mine[0].turn(model)
+        _tell_letters(trainer, model, mine, [d for d in judged if d.part == part], corpus)
     masks = model.encoder.max_positions or getattr(model.encoder, "can_mask", False)
     if run.stage.augment.spec is not None and not masks:
-        tell(
+        trainer.guards.tell(
             "augment_not_applied",
             0,
             "augment.spec masks log-mel frames, or positions with the base's mask embedding, and "
             "xlasr can do neither on this base",
             "trained without it; speed and noise are applied",
         )
-    if not run.stage.needs_text:
-        return
+    if outnumbered := outnumbering(model):
+        trainer.guards.tell(
+            "lora_outnumbers",
+            0,
+            f"LoRA of rank {run.stage.train.lora.r} has at least as many weights as the matrix it "
+            f"adapts in {len(outnumbered)} layers, for example {outnumbered[0]}",
+            "trained as asked; train.part full or layers costs less and can do more",
+        )
+    languages = {c.language for c in run.corpora} if trainer.dev.samples[0].data.part else set()
+    if unseen := languages - {data.part for data in judged}:
+        trainer.guards.tell(
+            "no_dev",
+            0,
+            f"no dev split in {', '.join(sorted(unseen))}",
+            "the best weights are chosen without these languages",
+        )
+
+
+def _tell_letters(
+    trainer: Trainer,
+    model: SpeechModel,
+    given: Sequence[TrainingSet],
+    judged: Sequence[TrainingSet],
+    corpus: Corpus,
+) -> None:
+    """Record symbols that the active head lacks, and those that training never saw."""
+    tell = trainer.guards.tell
+    split = model.tokenizer.split if isinstance(model, CTCModel) else str
+    letters = Counter(c for data in given for text in data.texts() for c in split(text))
     alphabet = model.tokenizer.symbols if isinstance(model, CTCModel) else []
     unknown = model.tokenizer.unknown(letters)
     lacking = [f"{c!r} x{n}" for c, n in letters.items() if c in unknown]
@@ -287,9 +242,11 @@ def _tell(
             else "they are not learnt: the pieces of the base do not spell them",
         )
     seen = {*letters, *alphabet}
-    in_dev = Counter(c for text in dev_set.texts() for c in text if c not in seen)
+    dev_texts = (text for data in judged for text in data.texts())
+    in_dev = Counter(c for text in dev_texts for c in split(text) if c not in seen)
     unseen = [f"{c!r} (dev, x{n})" for c, n in in_dev.most_common()]
-    if test := run.dev.card.splits.get("test"):
+    test = corpus.card.splits.get("test")
+    if test and given[0].form != FORM:  # the card counts letters
         unseen += [f"{c!r} (test)" for c in test.unseen if c not in seen]
     if unseen:
         tell(
@@ -297,14 +254,6 @@ def _tell(
             0,
             f"dev or test has letters that training never saw: {', '.join(unseen)}",
             "they count as errors; check the transcripts (NFC, look-alikes)",
-        )
-    if outnumbered := outnumbering(model):
-        tell(
-            "lora_outnumbers",
-            0,
-            f"LoRA of rank {run.stage.train.lora.r} has at least as many weights as the matrix it "
-            f"adapts in {len(outnumbered)} layers, for example {outnumbered[0]}",
-            "trained as asked; train.part full or layers costs less and can do more",
         )
 
 

@@ -16,12 +16,14 @@ from xlasr.config import AugmentSettings, CorpusSettings
 from xlasr.data.batches import Batch, Floats, Ints, clip_rng, take_minutes
 from xlasr.data.corpus import Corpus, Split, Utterance
 from xlasr.data.parallel import Pair, ParallelText, clean
+from xlasr.data.phones import in_form
 from xlasr.data.text import normalise
 from xlasr.errors import DataError, UsageError
 from xlasr.features.augment import Samples, add_noise, speed
 from xlasr.features.conditions import open_condition
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Features
+from xlasr.models.parts import use_part
 from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.objectives.ctc import min_frames
@@ -35,14 +37,16 @@ class TrainingSet:
     Args:
         split: Of a corpus; of a ``TextSet``, text.
         rows: Usable rows of the split (int64).
-        form: Named normaliser of the text that is learnt.
+        form: Of the text that is learnt: a named normaliser, or ``phones``.
         left_out: Counts of clips that cannot be trained on, by reason.
+        part: The language whose head learns it, where languages have heads of their own.
     """
 
     split: Split | ParallelText
     rows: Ints
     form: str
     left_out: dict[str, int]
+    part: str | None = None
 
     @property
     def durations_s(self) -> NDArray[np.float32]:
@@ -51,11 +55,20 @@ class TrainingSet:
 
     def text(self, at: int) -> str:
         """Transcript of usable clip ``at``, in the form that is learnt."""
-        return normalise(self.split[int(self.rows[at])].text, self.form)
+        line = self.split[int(self.rows[at])]
+        if isinstance(line, Pair):
+            return normalise(line.text, self.form)
+        return in_form(line.text, self.form, line.language)
 
     def texts(self) -> list[str]:
         """All transcripts."""
         return [self.text(i) for i in range(len(self.rows))]
+
+    def turn(self, model: SpeechModel) -> SpeechModel:
+        """Return the model, switched to the language of this set where languages have heads."""
+        if self.part is not None:
+            use_part(model, self.part)
+        return model
 
     def samples(self, at: int) -> Samples:
         """Audio of usable clip ``at``: float32, 16 kHz."""
@@ -85,12 +98,13 @@ class TrainingSet:
         """Features of a batch of items, masked where the stage asks for it.
 
         Args:
-            model: Makes them.
+            model: Makes them; it is switched to the language of this set (``turn``).
             items: Of ``item``.
             positions: Of the batch; not used where the model has no window of fixed length.
             augment: Of the stage.
             rngs: One an item, as ``item`` left them.
         """
+        self.turn(model)
         encoder = model.encoder
         found = model.features(items, positions if encoder.max_positions else None)
         return found if augment.spec is None else encoder.augmented(found, augment.spec, rngs)
@@ -153,17 +167,27 @@ class TextSet(TrainingSet):
         return unknown + left_out
 
 
-def open_set(split: Split | ParallelText, form: str, minutes: float | None = None) -> TrainingSet:
+def open_set(
+    split: Split | ParallelText,
+    form: str,
+    minutes: float | None = None,
+    part: str | None = None,
+) -> TrainingSet:
     """All clips of a split, or whole groups up to an amount of minutes."""
     rows = np.arange(len(split), dtype=np.int64)
     if minutes is not None:
         rows = take_minutes(split.durations_s, [u.group for u in split], minutes)
     kind = TextSet if isinstance(split, ParallelText) else TrainingSet
-    return kind(split, rows, form, {})
+    return kind(split, rows, form, {}, part)
 
 
 def open_data(
-    data: Corpus | ParallelText, settings: CorpusSettings, form: str, language: str, prompt: str
+    data: Corpus | ParallelText,
+    settings: CorpusSettings,
+    form: str,
+    language: str,
+    prompt: str,
+    part: str | None = None,
 ) -> TrainingSet:
     """What a stage trains on of one entry of its data: a corpus' ``train``, or clean text.
 
@@ -173,15 +197,17 @@ def open_data(
         form: Named normaliser of the text that is learnt.
         language: BCP-47 tag that text should be in.
         prompt: The same as the model is told; plain text is its own source.
+        part: See ``TrainingSet``.
 
     Raises:
         DataError: No usable text.
     """
     if isinstance(data, Corpus):
-        return open_set(data.split("train"), form, settings.minutes)
+        return open_set(data.split("train"), form, settings.minutes, part)
     text = clean(data, language)
     rows = open_set(text, form, settings.minutes).rows
-    return TextSet(text, rows, form, text.left_out, settings.source if data.is_pairs else prompt)
+    source = settings.source if data.is_pairs else prompt
+    return TextSet(text, rows, form, text.left_out, source_language=source)
 
 
 def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:
@@ -221,7 +247,7 @@ def drop_unusable(
     """
     import torch
 
-    encoder = model.encoder
+    encoder = data.turn(model).encoder
     longest_s = encoder.max_samples / 16_000 * min(speeds)
     slowed = "" if min(speeds) == 1.0 else f" (at speed {min(speeds):g})"
 

@@ -1,0 +1,206 @@
+"""What a stage begins with: its clips, and its model before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from xlasr.adaptation.layers import reset_layers
+from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text, heads_by_language
+from xlasr.alignment.letters import letter_head
+from xlasr.config import Recipe, Stage
+from xlasr.data.corpus import Corpus
+from xlasr.data.parallel import ParallelText
+from xlasr.data.phones import FORM, in_form
+from xlasr.data.synthesis import espeak_version
+from xlasr.data.text import normalise
+from xlasr.errors import UsageError
+from xlasr.models.ctc import CTCModel
+from xlasr.models.encoders import Context, SelfSupervisedEncoder
+from xlasr.models.hub import Base
+from xlasr.models.run import SpeechModel, from_base, load_model
+from xlasr.models.tokenizer import CharTokenizer
+from xlasr.objectives import SOUND_OBJECTIVES
+from xlasr.training.artefacts import StageRun
+from xlasr.training.sets import (
+    TrainingSet,
+    drop_unusable,
+    leave_out_texts,
+    open_data,
+    open_set,
+)
+
+
+def part_of(data: Corpus | ParallelText, stage: Stage) -> str | None:
+    """The part that learns a corpus, where languages have heads of their own."""
+    if stage.output.heads != "by_language" or not isinstance(data, Corpus):
+        return None
+    return data.language
+
+
+def judged_corpora(run: StageRun) -> list[Corpus]:
+    """Those whose dev steers the stage: one, or all where languages have heads of their own."""
+    return run.corpora if run.stage.output.heads == "by_language" else [run.dev]
+
+
+def spoken_corpora(run: StageRun) -> list[Corpus]:
+    """The first corpus of each language that the result has a head for; else the command's."""
+    if run.stage.output.heads != "by_language":
+        return [run.main]
+    found: dict[str, Corpus] = {}
+    for corpus in run.corpora:
+        found.setdefault(corpus.language, corpus)
+    return list(found.values())
+
+
+def training_sets(recipe: Recipe, run: StageRun) -> list[TrainingSet]:
+    """What is learnt from each entry of data, without what dev and test of the others ask for."""
+    stage, language = run.stage, run.dev.card.language
+    prompt = recipe.prompt_language or language
+    sets = [
+        open_data(data, entry, stage.output.text, language, prompt, part_of(data, stage))
+        for data, entry in zip(run.data, stage.data, strict=True)
+    ]
+    if not stage.needs_text or all(data is run.dev for data in run.data):
+        return sets
+    asked = {id(corpus): corpus for corpus in (*judged_corpora(run), run.main)}
+    held_out = {key: held_out_texts(corpus) for key, corpus in asked.items()}
+    found = []
+    for data, opened in zip(run.data, sets, strict=True):
+        others = [texts for key, texts in held_out.items() if key != id(data)]
+        if stage.output.heads == "shared":  # all learn for one dev
+            others = [] if data is run.dev else list(held_out.values())
+        found.append(leave_out_texts(opened, set().union(*others)))
+    return found
+
+
+def held_out_texts(corpus: Corpus) -> set[str]:
+    """Texts of dev and test, so that no other corpus teaches them."""
+    names = [name for name in corpus.splits if name != "train"]
+    return {normalise(u.text) for name in names for u in corpus.split(name)}
+
+
+def dev_sets(run: StageRun, model: SpeechModel) -> list[TrainingSet]:
+    """Usable dev clips of the corpus that steers; or of every language that has some.
+
+    Of two corpora of one language the first counts.
+    """
+    stage = run.stage
+    room = None if stage.needs_text else stage.positions_wanted()
+    found: dict[str | None, TrainingSet] = {}
+    for corpus in judged_corpora(run):
+        part = part_of(corpus, stage)
+        if part not in found and "dev" in corpus.splits:
+            found[part] = drop_unusable(
+                open_set(corpus.split("dev"), stage.output.text, part=part),
+                model,
+                positions_wanted=room,
+            )
+    return list(found.values())
+
+
+def build_model(
+    recipe: Recipe,
+    base: Base,
+    run: StageRun,
+    folders: dict[str, Path],
+    sets: Sequence[TrainingSet],
+    seed: int,
+) -> SpeechModel:
+    """The stage's model before training: weights of its ``init``, its vocabulary.
+
+    Raises:
+        UsageError: Vocabularies that do not fit each other.
+    """
+    stage, output = run.stage, run.stage.output
+    language = run.dev.card.language
+    texts: dict[str, list[str]] = {}  # by language where each has its head; else all under one name
+    for data in sets:
+        texts.setdefault(data.part or language, []).extend(data.texts())
+    texts[language] += _extra_texts(output.extra_text, output.text, language)
+    spaced = output.text == FORM
+    settings = recipe.context
+    context = Context(settings.slack, settings.multiple)
+    torch.manual_seed(seed)
+    model: SpeechModel
+    if stage.init == "base":
+        alphabet = None
+        if recipe.family == "ctc":
+            alphabet = (
+                CharTokenizer.from_texts(texts[language], spaced=spaced)
+                if stage.needs_text
+                else CharTokenizer([], spaced=spaced)
+            )
+        model = from_base(
+            base,
+            recipe.family,
+            context=context,
+            language=language,
+            prompt_language=recipe.prompt_language,
+            alphabet=alphabet,
+        )
+    else:
+        model = load_model(folders[stage.init] / "model")
+    reset_layers(model, stage.reset)
+    if isinstance(model, CTCModel):
+        _heads(model, stage, texts, sets)
+    elif output.mode == "cut":
+        cut_to_text(model, texts[language])
+    model.info.update(language=language, text=output.text)
+    if spaced:
+        model.info["phones"] = f"espeak-ng {espeak_version()}"
+    if base.is_random:
+        model.info["base"]["seed"] = seed
+    if isinstance(model.encoder, SelfSupervisedEncoder):
+        wants_masks = stage.augment.spec is not None or any(
+            o.kind in SOUND_OBJECTIVES for o in stage.objectives
+        )
+        model.encoder.masks = model.encoder.can_mask and wants_masks
+    return model
+
+
+def _heads(
+    model: CTCModel, stage: Stage, texts: dict[str, list[str]], sets: Sequence[TrainingSet]
+) -> None:
+    """Give the model the heads and alphabets that the stage asks for."""
+    output, known = stage.output, model.tokenizer
+    spaced, language = output.text == FORM, next(iter(texts))
+    if output.mode != "replace" and known.spaced != spaced:
+        kinds = ("phones", "letters") if known.spaced else ("letters", "phones")
+        raise UsageError(
+            f"stage {stage.name!r} learns {kinds[1]}, and the head it would keep knows {kinds[0]}: "
+            "say output.mode: replace"
+        )
+    if output.start == "phones" and not known.spaced:
+        raise UsageError(
+            f"stage {stage.name!r}: output.start phones needs a model with a phone head to begin "
+            "from: an earlier stage, or a run as --base, whose output.text is phones"
+        )
+
+    def new_head(name: str, tokenizer: CharTokenizer) -> nn.Linear:
+        if output.start == "random":
+            return nn.Linear(model.encoder.dim, len(tokenizer))
+        spoken = next(data for data in sets if data.part in (name, None))
+        return letter_head(model, tokenizer, spoken.samples, spoken.texts(), spoken.durations_s)
+
+    if output.heads == "by_language":
+        heads_by_language(model, texts, output.mode, new_head, spaced=spaced)
+    elif model.heads:
+        raise UsageError(
+            f"stage {stage.name!r} begins from a model with a head for each of "
+            f"{', '.join(model.parts)}; say output.heads: by_language"
+        )
+    elif output.mode == "replace":
+        tokenizer = CharTokenizer.from_texts(texts[language], spaced=spaced)
+        model.head = new_head(language, tokenizer)
+        model.tokenizer = tokenizer
+    elif output.mode == "extend":
+        extend_to_text(model, texts[language])
+
+
+def _extra_texts(paths: Iterable[str], form: str, language: str) -> list[str]:
+    lines = (line for p in paths for line in Path(p).read_text(encoding="utf-8").splitlines())
+    return [in_form(line, form, language) for line in lines if line.strip()]
