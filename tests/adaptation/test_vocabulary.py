@@ -20,7 +20,7 @@ def test_cut_is_for_whisper_and_extend_for_letters(tmp_path: Path) -> None:
     assert extend_to_text(letters, ["žába", "že"]) == 2  # ž, á; the others are there
     assert letters.head is not head
     assert letters.head.out_features == len(letters.tokenizer) == 14
-    with pytest.raises(UsageError, match="cut is for seq2seq"):
+    with pytest.raises(UsageError, match="cut is for Whisper"):
         cut_to_text(letters, ["a"])
     with pytest.raises(UsageError, match="extend is for ctc"):
         extend_to_text(whisper, ["a"])
