@@ -14,7 +14,7 @@ from xlasr import api
 from xlasr.data.corpus import Corpus
 from xlasr.errors import BaseError
 from xlasr.models.hub import find_base, load_seamless
-from xlasr.training.recipe import plan_stages
+from xlasr.training.planned import plan_stages
 
 ADAPTER = "speech_encoder.adapter."
 
