@@ -165,7 +165,9 @@ def test_lora_leaves_the_text_encoder_alone(tmp_path: Path) -> None:
     model = build(tmp_path / "base", "seq2seq/seamless")
     lora = LoraSettings(r=2, targets=["q_proj", "linear_q"])
     found = make_trainable(model, TrainSettings(part="lora", lora=lora))
-    places = {name.split(".lora_")[0].split(".layers.")[0] for name in found.names}
+    injected = {name for name in names_of(model) if "lora_" in name}
+    assert injected == set(found.names)
+    places = {name.split(".layers.")[0] for name in injected}
     assert places == {
         *(f"hf.{part}" for part in ("text_decoder", "speech_encoder.encoder")),
         "hf.speech_encoder.adapter",

@@ -11,8 +11,10 @@ import torch
 from tests import tiny
 
 from xlasr import api
+from xlasr.data.corpus import Corpus
 from xlasr.errors import BaseError
-from xlasr.models.hub import load_seamless
+from xlasr.models.hub import find_base, load_seamless
+from xlasr.training.planned import plan_stages
 
 ADAPTER = "speech_encoder.adapter."
 
@@ -53,3 +55,12 @@ def test_its_length_adapter_is_a_run(tmp_path: Path, speech: Path, kind: str) ->
     assert config["architectures"][0].endswith("ForSpeechToText")
     with pytest.raises(BaseError, match="CTranslate2 export is for Whisper"):
         api.export(run.folder, tmp_path / "ct2", format="ct2")
+
+
+def test_another_token_is_another_stage(tmp_path: Path, speech: Path) -> None:
+    base = find_base(str(tiny.seamless_dir(tmp_path / "base")))
+    keys = []
+    for prompt in (None, "hi", "nl"):
+        plan = small.recipe("seq2seq", prompt_language=prompt)
+        keys += [run.key for run in plan_stages(plan, base, Corpus.open(speech), tmp_path, 0)]
+    assert len(set(keys)) == 3
