@@ -16,7 +16,6 @@ from xlasr.adaptation.trainable import count_trainable, make_trainable, set_drop
 from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text
 from xlasr.config import (
     AdapterSettings,
-    LayerNumbers,
     LoraSettings,
     ObjectiveSettings,
     TrainSettings,
@@ -155,9 +154,8 @@ def test_what_else_can_be_trained(tmp_path: Path, kind: str) -> None:
         assert set(found.names) == wanted
         assert found.frozen_layers == frozen
     # the norm that closes the layers is trained: states behind it must not be kept
-    numbers = LayerNumbers(encoder=[2])
-    resting = TrainSettings(part="layers", top_layers=1, freeze=numbers)
-    assert make_trainable(model, resting).frozen_layers == 2
+    resting = {"part": "layers", "top_layers": 1, "freeze": {"encoder": [2]}}
+    assert make_trainable(model, TrainSettings.model_validate(resting)).frozen_layers == 2
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
