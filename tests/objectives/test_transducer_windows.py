@@ -185,7 +185,7 @@ def test_pruned_with_the_full_range_is_exact(modified: bool) -> None:
 
 @TOPOLOGIES
 def test_pruned_is_the_sum_over_paths_in_the_windows(modified: bool) -> None:
-    b = batch((5, 4), (4, 3))
+    b = batch((7, 6), (4, 3))
     _, arcs = simple_loss(*simple_parts(b), *b.lens(), modified=modified)
     starts = window_starts(arcs, b.frames, b.symbols, width=2, modified=modified)
     nodes = in_windows(starts, 2, 5)

@@ -22,8 +22,8 @@ from xlasr.objectives.transducer.lattice import (
     occupations,
 )
 
-CHUNK = 1 << 22
-"""Logits that exist at a time: 16 MB in float32."""
+CHUNK = 1 << 20
+"""Logits (or states of the joiner) that exist at a time: 4 MB in float32."""
 
 
 def joined_loss(
@@ -108,7 +108,7 @@ class _Joined(torch.autograd.Function):
         cells = inside.nonzero()  # (K, 3): clip, frame, symbols written
         wanted = torch.nn.functional.pad(sizes.targets, (0, 1), value=BLANK)
         wanted = wanted[cells[:, 0], cells[:, 2]]
-        size = max(1, chunk // len(weight))
+        size = max(1, chunk // max(weight.shape))
         normaliser, blank, emit = (encoder.new_empty(len(cells)) for _ in range(3))
         ctx.kept = None
         for at in range(0, len(cells), size):
@@ -190,14 +190,14 @@ def _add(
     emit: Tensor,
     blank: Tensor,
 ) -> None:
-    """Add the gradients of some cells; their probabilities (K, V) are overwritten."""
+    """Add the gradients of some cells; ``joined`` and ``probs`` (K, V) are overwritten."""
     gradient = probs.mul_((emit + blank)[:, None])
     gradient[:, BLANK] -= blank
     gradient.scatter_add_(1, wanted[:, None], -emit[:, None])
     encoder, predictor, of_weight, of_bias = gradients
     of_weight.addmm_(gradient.t(), joined)
     of_bias += gradient.sum(0)
-    inner = (gradient @ weight).mul_(1 - joined * joined)
+    inner = (gradient @ weight).mul_(joined.square_().neg_().add_(1))  # the slope of tanh
     clip, frame, row = cells.unbind(1)
     encoder.view(-1, inner.shape[1]).index_add_(0, clip * encoder.shape[1] + frame, inner)
     predictor.view(-1, inner.shape[1]).index_add_(0, clip * predictor.shape[1] + row, inner)
