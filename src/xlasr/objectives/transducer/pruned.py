@@ -111,7 +111,7 @@ def _arcs(
         blank = blank + lm_scale * (lm_blank - total)
     if am_scale:
         probs = lm.softmax(2).masked_fill(~sizes.nodes(1)[:, 0, :, None], 0)
-        mean = (probs.sum(1) / (sizes.symbols + 1)[:, None] + tiny).log()  # (B, V)
+        mean = (probs.sum(1) + tiny).log()  # (B, V); its scale is normalised away
         total = (am + mean[:, None]).logsumexp(2, keepdim=True)
         emit = emit + am_scale * (am_emit + mean.gather(1, wanted)[:, None] - total)
         blank = blank + am_scale * (am_blank + mean[:, None, BLANK, None] - total)
