@@ -60,8 +60,11 @@ def test_frames_are_those_of_the_model(tmp_path: Path, kind: str) -> None:
     for n_samples in (4000, 16_000, 16_001, 123_456):
         assert found.frames(n_samples) == int(encoder.out_lens(torch.tensor([n_samples]))[0])
     assert found.max_samples == encoder.max_samples
-    families = {"whisper": ("ctc", "seq2seq"), **dict.fromkeys(tiny.SEAMLESS, ("seq2seq",))}
-    assert found.families == families.get(kind, ("ctc",))
+    families = {
+        "whisper": ("ctc", "seq2seq", "transducer"),
+        **dict.fromkeys(tiny.SEAMLESS, ("seq2seq",)),
+    }
+    assert found.families == families.get(kind, ("ctc", "transducer"))
 
 
 def test_a_healthy_corpus_fits(tmp_path: Path, splits: Splits) -> None:

@@ -175,7 +175,7 @@ AUGMENT = {
 
 def stage(family: str, **changes: Any) -> dict[str, Any]:
     """A stage of twelve updates with an evaluation after every third."""
-    objective = "ctc" if family == "ctc" else "cross_entropy"
+    objective = {"seq2seq": "cross_entropy"}.get(family, family)
     found: dict[str, Any] = {
         "name": "adapt",
         "objectives": [{"kind": objective}],

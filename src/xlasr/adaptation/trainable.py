@@ -121,6 +121,7 @@ def make_trainable(
     if not has_text:
         unused = (*unused, "head.weight", "head.bias")
     frozen = {id(p) for layer in resting for p in layer.parameters()}
+    own_head = not isinstance(model, Seq2SeqModel)
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
@@ -128,9 +129,9 @@ def make_trainable(
         if parameter is fixed or left:  # sinusoids; nothing uses it; only understands
             trained = False
         elif settings.part == "lora":
-            trained = "lora_" in name or (model.family == "ctc" and layer is None)
+            trained = "lora_" in name or (own_head and layer is None)
         elif settings.part in ("adapter", "length_adapter"):
-            trained = name in adapters or (model.family == "ctc" and layer is None)
+            trained = name in adapters or (own_head and layer is None)
         else:
             trained = layer is None or layer >= first_trained
             if settings.part == "head" and layer is not None:

@@ -11,7 +11,7 @@ from xlasr.models.ctc import CTCModel
 from xlasr.models.heads import register_heads
 from xlasr.models.parts import Part, hold_part, use_part
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
+from xlasr.models.seq2seq import WhisperModel
 from xlasr.models.tokenizer import CharTokenizer
 
 NewHead = Callable[[str, CharTokenizer], nn.Linear]
@@ -46,8 +46,11 @@ def extend_to_text(model: SpeechModel, texts: Iterable[str]) -> int:
     Raises:
         UsageError: The model has no CTC head.
     """
-    if isinstance(model, Seq2SeqModel):
-        raise UsageError("output.mode: extend is for ctc; the pieces of a decoder are given")
+    if not isinstance(model, CTCModel):
+        raise UsageError(
+            "output.mode: extend is for ctc; the pieces of a decoder are given, the symbols of a "
+            "transducer kept or replaced"
+        )
     wider = model.tokenizer.extended(texts)
     added = len(wider) - len(model.tokenizer)
     if added:

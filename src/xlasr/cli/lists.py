@@ -26,9 +26,9 @@ def bases() -> None:
     console = Console()
     console.print(table)
     console.print(
-        "Also: any Whisper (families ctc, seq2seq) and any Wav2Vec2, XLS-R, MMS, HuBERT, WavLM or "
-        "w2v-BERT (ctc), any SeamlessM4T v1 or v2 (seq2seq), by hub id or by a directory that "
-        "save_pretrained wrote.",
+        "Also: any Whisper (families ctc, seq2seq, transducer) and any Wav2Vec2, XLS-R, MMS, "
+        "HuBERT, WavLM or w2v-BERT (ctc, transducer), any SeamlessM4T v1 or v2 (seq2seq), by hub "
+        "id or by a directory that save_pretrained wrote.",
         highlight=False,
     )
 

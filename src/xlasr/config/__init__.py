@@ -29,6 +29,7 @@ from xlasr.config.settings import (
     StopSettings,
     TrainSettings,
 )
+from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
 from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings
 
 __all__ = [
@@ -54,6 +55,8 @@ __all__ = [
     "Stage",
     "StopSettings",
     "TrainSettings",
+    "TransducerLossSettings",
+    "TransducerSettings",
     "dump_recipe",
     "load_recipe",
     "parse_recipe",

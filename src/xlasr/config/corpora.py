@@ -64,10 +64,11 @@ def text_misfits(name: str, stage: dict[str, Any], family: Any) -> list[str]:
     data = dicts(stage.get("data"))
     texts = [d for d in data if d.get("pairs") is not None or d.get("text") is not None]
     problems = []
-    if texts and family == "ctc":
+    if texts and family in ("ctc", "transducer"):
         problems.append(
-            f"stage {name!r}: text alone cannot train the family 'ctc', whose output is aligned "
-            "with sound; take seq2seq, or speak the text: xlasr prepare --reader spoken-text"
+            f"stage {name!r}: text alone cannot train the family {family!r}, whose output is "
+            "aligned with sound; take seq2seq, or speak the text: xlasr prepare --reader "
+            "spoken-text"
         )
     if not texts or len(texts) < len(data):
         return problems

@@ -7,8 +7,18 @@ from typing import Any
 
 from xlasr.config.base import dicts
 from xlasr.config.corpora import text_misfits
+from xlasr.config.transducer import transducer_misfits
 from xlasr.config.unlabelled import WITHOUT_TEXT, unlabelled_misfits
 from xlasr.errors import did_you_mean
+
+OBJECTIVE_OF = {"ctc": "ctc", "seq2seq": "cross_entropy", "transducer": "transducer"}
+"""The objective of each family."""
+MODES_OF = {
+    "ctc": ("keep", "replace", "extend"),
+    "seq2seq": ("keep", "cut"),
+    "transducer": ("keep", "replace"),
+}
+"""What may happen to its vocabulary."""
 
 
 def misfits(tree: Mapping[str, Any]) -> list[str]:
@@ -16,8 +26,10 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
     problems = []
     seen: list[str] = []
     family = tree.get("family")
-    wanted = {"ctc": "ctc", "seq2seq": "cross_entropy"}.get(str(family))
-    modes = {"ctc": ("keep", "replace", "extend"), "seq2seq": ("keep", "cut")}.get(str(family))
+    wanted = OBJECTIVE_OF.get(str(family))
+    modes = MODES_OF.get(str(family))
+    if family in ("ctc", "seq2seq") and tree.get("transducer") is not None:
+        problems.append("transducer: sizes are for the family 'transducer'")
     for stage in dicts(tree.get("stages")):
         name, init = str(stage.get("name")), str(stage.get("init", "base"))
         if name in seen:
@@ -29,19 +41,21 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
             )
         for objective in dicts(stage.get("objectives")):
             kind = objective.get("kind")
+            problems += transducer_misfits(name, objective, tree.get("transducer"))
             if kind == "ewc":
                 problems += _ewc_misfits(name, stage, objective)
             elif kind in WITHOUT_TEXT:
                 problems += unlabelled_misfits(name, stage, family)
-            elif kind not in (None, "ctc", "cross_entropy"):
-                hint = did_you_mean(str(kind), ["ctc", "cross_entropy", "ewc", *WITHOUT_TEXT])
+            elif kind not in (None, *OBJECTIVE_OF.values()):
+                known = [*OBJECTIVE_OF.values(), "ewc", *WITHOUT_TEXT]
+                hint = did_you_mean(str(kind), known)
                 problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
             elif wanted and kind and kind != wanted:
                 problems.append(
                     f"stage {name!r}: objective {kind!r} does not fit the family {family!r}, "
                     f"which takes {wanted!r}"
                 )
-            elif kind == "ctc":
+            elif kind != "cross_entropy":
                 problems += [
                     f"stage {name!r}: {key} is for cross_entropy only"
                     for key in ("label_smoothing", "bpe_dropout")
@@ -51,6 +65,8 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
         problems += [f"stage {name!r}: {p}" for p in _head_misfits(family, stage, tree)]
         for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")
+            if family in ("ctc", "seq2seq") and output.get("pieces"):
+                problems.append(f"stage {name!r}: output.pieces is for the family 'transducer'")
             if modes and mode in ("cut", "replace", "extend") and mode not in modes:
                 problems.append(
                     f"stage {name!r}: output.mode {mode!r} does not fit the family {family!r}, "
@@ -61,14 +77,14 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                 problems.append(f"stage {name!r}: train.part layers needs train.top_layers")
             where = [a.get("where") for a in dicts([train.get("adapter")])]
             if (
-                family == "ctc"
+                family in ("ctc", "transducer")
                 and train.get("part") == "adapter"
                 and where not in ([], ["encoder"])
             ):
                 needed = "SeamlessM4T's length adapter" if where[0] == "length" else "a decoder"
                 problems.append(
                     f"stage {name!r}: train.adapter.where {where[0]!r} needs {needed}, and the "
-                    "family 'ctc' has none; say encoder"
+                    f"family {family!r} has none; say encoder"
                 )
         seen.append(name)
     for decode in dicts([tree.get("decode")]):
@@ -85,6 +101,10 @@ def _head_misfits(family: Any, stage: dict[str, Any], recipe: Mapping[str, Any])
             for key, value in (("text", "phones"), ("heads", "by_language"), ("start", "phones")):
                 if output.get(key) == value:
                     yield f"output.{key} {value!r} is for ctc; Whisper has its own vocabulary"
+        if family == "transducer":
+            for key, value in (("text", "phones"), ("heads", "by_language"), ("start", "phones")):
+                if output.get(key) == value:
+                    yield f"output.{key} {value!r} is for ctc"
         if output.get("start") == "phones":
             if output.get("mode") != "replace":
                 yield "output.start phones makes new letters; say output.mode: replace"

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from xlasr.config.base import Settings
 from xlasr.config.corpora import CorpusSettings
 from xlasr.config.misfits import misfits
+from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
 from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings
 
 
@@ -131,6 +132,9 @@ class OutputSettings(Settings):
         "hears where they are written (mode replace, from a stage or run of text phones)",
     )
     extra_text: list[str] = Field([], description="text files whose pieces are kept under `cut`")
+    pieces: int | None = Field(
+        None, ge=3, description="transducer: so many SentencePiece unigrams; None: single letters"
+    )
 
 
 class SpecAugmentSettings(Settings):
@@ -177,7 +181,9 @@ class AugmentSettings(Settings):
 class ObjectiveSettings(Settings):
     """One term of the loss."""
 
-    kind: str = Field(description="ctc, cross_entropy, masked_contrastive; ewc beside one of these")
+    kind: str = Field(
+        description="ctc, cross_entropy, transducer, masked_contrastive; ewc beside one of these"
+    )
     weight: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")
     bpe_dropout: float = Field(
@@ -193,6 +199,9 @@ class ObjectiveSettings(Settings):
     clips: int = Field(64, ge=1, description="ewc only: of that corpus, for the importances")
     contrastive: ContrastiveSettings = Field(
         ContrastiveSettings(), description="masked_contrastive only"
+    )
+    transducer: TransducerLossSettings | None = Field(
+        None, description="transducer only: which of its losses; None: all defaults"
     )
 
 
@@ -286,7 +295,7 @@ class DecodeSettings(Settings):
     )
     lm_weight: float = Field(0.3, ge=0)
     length_bonus: float = Field(
-        0.0, description="ctc only: added for each symbol; Whisper's beam normalises by length"
+        0.0, description="added for each symbol; not seq2seq: its beam normalises by length"
     )
     lm_text: list[str] = Field([], description="text files or corpora besides the training texts")
 
@@ -299,13 +308,16 @@ class Recipe(Settings):
     cost: str = Field(
         "", description="what a run has cost, measured, for `xlasr recipes`: on what, time, memory"
     )
-    family: Literal["ctc", "seq2seq"]
+    family: Literal["ctc", "seq2seq", "transducer"]
     prompt_language: str | None = Field(
         None,
         description="seq2seq only: the language under whose token the decoder writes, where the "
         "base has none for the corpus's: a BCP-47 tag or the base's own code (hin)",
     )
     context: ContextSettings = ContextSettings()
+    transducer: TransducerSettings | None = Field(
+        None, description="family transducer only: sizes; None: all defaults"
+    )
     stages: list[Stage] = Field(min_length=1)
     decode: DecodeSettings = DecodeSettings()
 

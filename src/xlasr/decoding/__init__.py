@@ -5,6 +5,7 @@ Reading order:
 * ``hypothesis.py``  what every decoder returns; the loop guard; what a beam asks of a language
   model
 * ``ctc.py``         best path, and prefix beam search with a language model (numpy)
+* ``transducer.py`` greedy, and a beam that writes one or more symbols a frame
 * ``ngram.py``       the language model: interpolated modified Kneser-Ney over token ids
 * ``steps.py``       a Whisper decoder one token at a time, cached
 * ``seq2seq.py``     greedy decoding with it

@@ -139,7 +139,7 @@ def prefix_beam(
 
     def rank(entry: tuple[int, tuple[float, float]]) -> float:
         node, (in_blank, in_token) = entry
-        total = _log_add(in_blank, in_token)
+        total = log_add(in_blank, in_token)
         return total + lm_weight * lm_score[node] + length_bonus * length[node]
 
     for frame, candidates in zip(
@@ -148,12 +148,12 @@ def prefix_beam(
         blank_score = frame[blank]
         grown: dict[int, tuple[float, float]] = {}
         for node, (in_blank, in_token) in alive.items():
-            total = _log_add(in_blank, in_token)
+            total = log_add(in_blank, in_token)
             last = last_token[node]
             repeat = in_token + frame[last] if node else -inf
             known = grown.get(node)
             if known is not None:  # an extension of another prefix was here first
-                repeat = _log_add(known[1], repeat)
+                repeat = log_add(known[1], repeat)
             grown[node] = (total + blank_score, repeat)
             for token in candidates:
                 # the same letter twice needs a blank between
@@ -163,7 +163,7 @@ def prefix_beam(
                 child = trie.child(node, token)
                 known = grown.get(child)
                 if known is not None:
-                    grown[child] = (known[0], _log_add(known[1], score))
+                    grown[child] = (known[0], log_add(known[1], score))
                 else:
                     grown[child] = (-inf, score)
         alive = grown
@@ -171,7 +171,7 @@ def prefix_beam(
             alive = dict(heapq.nlargest(beam, grown.items(), key=rank))
     results = []
     for node, (in_blank, in_token) in alive.items():
-        log_prob = _log_add(in_blank, in_token)
+        log_prob = log_add(in_blank, in_token)
         score = rank((node, (in_blank, in_token)))
         if trie.lm is not None:
             score += lm_weight * trie.lm.finish(trie.lm_state[node])
@@ -194,7 +194,7 @@ def _extensions(
     ]
 
 
-def _log_add(a: float, b: float) -> float:
+def log_add(a: float, b: float) -> float:
     """log(exp(a) + exp(b))."""
     if a < b:
         a, b = b, a

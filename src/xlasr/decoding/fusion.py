@@ -21,7 +21,7 @@ from xlasr.errors import DataError, RunError, UsageError
 from xlasr.files import write_text
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
-from xlasr.models.tokenizer import CharTokenizer
+from xlasr.models.tokenizer import WhisperTokens
 
 FORMAT = 1
 
@@ -150,7 +150,7 @@ def keeps_language_model(run: Path) -> bool:
 def _wanted(model: SpeechModel, settings: DecodeSettings) -> dict[str, Any]:
     """What a language model must have been built with."""
     tokenizer = model.tokenizer
-    letters = tokenizer.symbols if isinstance(tokenizer, CharTokenizer) else tokenizer.spec
+    letters = tokenizer.spec if isinstance(tokenizer, WhisperTokens) else tokenizer.symbols
     return {
         "format": FORMAT,
         "order": settings.lm_order,

@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from xlasr.decoding import beam as seq2seq_beam
-from xlasr.decoding import ctc, seq2seq
+from xlasr.decoding import ctc, seq2seq, transducer
 from xlasr.decoding.hypothesis import Hypothesis, LanguageModel
 from xlasr.errors import RunError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import Seq2SeqModel
+from xlasr.models.transducer import Transducer
 
 Clip = NDArray[np.float32]
 
@@ -129,7 +130,8 @@ def token_confidence(found: Hypothesis, *, has_end: bool) -> float | None:
 
     A decoder's is that of its pieces and its end token, given those before. That of CTC is the
     probability of the letters summed over all their alignments (with a beam: over those that it
-    kept), to the power of one over their number. No language model, length normalisation or bonus
+    kept), to the power of one over their number; that of a transducer the same, but without a beam
+    of the one alignment that was found. No language model, length normalisation or bonus
     is in it. It is not calibrated, and pieces are no letters: compare it within one run, to find
     what to check first, not across models.
 
@@ -171,8 +173,25 @@ def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[H
             **common,
         )
         return [hypotheses[0] for hypotheses in lists]
-    log_probs = model.log_probs(states)
     lens = model.out_lens(features.input_lens)
+    if isinstance(model, Transducer):
+        modified = model.shape.modified
+        spoken = [rows[: int(n)] for rows, n in zip(states, lens, strict=True)]
+        if options.beam == 1 and options.lm is None:
+            return [transducer.greedy(model, rows, modified=modified) for rows in spoken]
+        return [
+            transducer.beam(
+                model,
+                rows,
+                beam=options.beam,
+                lm=options.lm,
+                lm_weight=options.lm_weight,
+                length_bonus=options.length_bonus,
+                modified=modified,
+            )[0]
+            for rows in spoken
+        ]
+    log_probs = model.log_probs(states)
     if options.beam == 1 and options.lm is None:
         best = ctc.greedy(log_probs, lens)
         sums = _summed(log_probs, lens, best).tolist()

@@ -8,9 +8,10 @@ from xlasr.errors import UsageError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.parts import use_part
 from xlasr.models.seq2seq import Seq2SeqModel
+from xlasr.models.transducer import Transducer
 
 
-def use_language(model: CTCModel | Seq2SeqModel, language: str) -> None:
+def use_language(model: CTCModel | Seq2SeqModel | Transducer, language: str) -> None:
     """Switch to the part of a language; a model of this one language alone stays as it is.
 
     Args:
@@ -32,7 +33,7 @@ def use_language(model: CTCModel | Seq2SeqModel, language: str) -> None:
         )
 
 
-def turn_to(model: CTCModel | Seq2SeqModel, language: str) -> None:
+def turn_to(model: CTCModel | Seq2SeqModel | Transducer, language: str) -> None:
     """Switch to the head of a language, where languages have heads of their own.
 
     Raises:

@@ -44,11 +44,12 @@ class Base:
     @property
     def families(self) -> tuple[str, ...]:
         """Families this base can serve."""
-        if self.adapted == "ctc":
-            return ("ctc",)  # its encoder went its own way; a decoder would not understand it
+        if self.adapted in ("ctc", "transducer"):
+            return (self.adapted,)  # its encoder went its own way; others would not understand it
         if self.model_type in SEAMLESS:
             return ("seq2seq",)
-        return ("ctc", "seq2seq") if self.model_type == "whisper" else ("ctc",)
+        bare = ("ctc", "transducer")
+        return ("ctc", "seq2seq", "transducer") if self.model_type == "whisper" else bare
 
 
 def weights_sha256(folder: Path) -> str:

@@ -17,11 +17,12 @@ from xlasr.errors import BaseError, UsageError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.models.tokenizer import CharTokenizer
+from xlasr.models.transducer import Transducer
 
 LAYER = "adapter_layer"
 
 
-def mms_parameters(model: CTCModel | Seq2SeqModel) -> list[str]:
+def mms_parameters(model: CTCModel | Seq2SeqModel | Transducer) -> list[str]:
     """Names of the parameters of a base's own language adapters.
 
     Raises:

@@ -23,6 +23,7 @@ from xlasr.errors import BaseError, UsageError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.models.tokenizer import CharTokenizer
+from xlasr.models.transducer import Transducer
 
 Where = Literal["encoder", "decoder", "both", "length"]
 FORMAT = 1
@@ -113,7 +114,7 @@ def _behind(layer: nn.Module, _: Any, output: Any) -> Any:
     return (slot(output[0]), *output[1:]) if isinstance(output, tuple) else slot(output)
 
 
-def layers_of(model: CTCModel | Seq2SeqModel, where: Where) -> list[nn.Module]:
+def layers_of(model: CTCModel | Seq2SeqModel | Transducer, where: Where) -> list[nn.Module]:
     """Layers behind which adapters stand.
 
     Raises:
@@ -136,7 +137,7 @@ def layers_of(model: CTCModel | Seq2SeqModel, where: Where) -> list[nn.Module]:
     return layers
 
 
-def length_adapter(model: CTCModel | Seq2SeqModel) -> nn.Module:
+def length_adapter(model: CTCModel | Seq2SeqModel | Transducer) -> nn.Module:
     """The layers that shorten the sequence behind the encoder.
 
     Raises:
@@ -152,7 +153,7 @@ def length_adapter(model: CTCModel | Seq2SeqModel) -> nn.Module:
 
 
 def add_bottlenecks(
-    model: CTCModel | Seq2SeqModel, shape: BottleneckShape, name: str | None = None
+    model: CTCModel | Seq2SeqModel | Transducer, shape: BottleneckShape, name: str | None = None
 ) -> None:
     """Put new adapters behind the layers and switch to their part; outputs do not change.
 
@@ -185,7 +186,7 @@ def _slot(layer: nn.Module) -> BottleneckSlot | None:
 
 
 def hold_part(
-    model: CTCModel | Seq2SeqModel, name: str, shapes: tuple[BottleneckShape, ...] = ()
+    model: CTCModel | Seq2SeqModel | Transducer, name: str, shapes: tuple[BottleneckShape, ...] = ()
 ) -> None:
     """Let the model's present head, alphabet and language be the part ``name``."""
     part = Part(shapes, str(model.info["language"]), model.info.get("prompt_language"))
@@ -194,7 +195,7 @@ def hold_part(
     model.parts[name] = part
 
 
-def use_part(model: CTCModel | Seq2SeqModel, name: str | None) -> None:
+def use_part(model: CTCModel | Seq2SeqModel | Transducer, name: str | None) -> None:
     """Switch to another part; nothing is loaded or copied.
 
     Args:
@@ -222,7 +223,7 @@ def use_part(model: CTCModel | Seq2SeqModel, name: str | None) -> None:
 
 
 def base_fingerprint(
-    model: CTCModel | Seq2SeqModel, state: Mapping[str, Tensor] | None = None
+    model: CTCModel | Seq2SeqModel | Transducer, state: Mapping[str, Tensor] | None = None
 ) -> str:
     """sha256 over the weights that parts leave alone: the encoder, and a decoder's layers.
 
@@ -246,7 +247,7 @@ def base_fingerprint(
 
 
 def save_part(
-    model: CTCModel | Seq2SeqModel,
+    model: CTCModel | Seq2SeqModel | Transducer,
     folder: Path,
     name: str | None = None,
     state: Mapping[str, Tensor] | None = None,
@@ -292,7 +293,11 @@ def save_part(
 
 
 def load_part(
-    model: CTCModel | Seq2SeqModel, folder: Path, name: str | None = None, *, check: bool = True
+    model: CTCModel | Seq2SeqModel | Transducer,
+    folder: Path,
+    name: str | None = None,
+    *,
+    check: bool = True,
 ) -> str:
     """Put a saved part on a base and switch to it.
 
@@ -359,7 +364,7 @@ def load_part(
     return name
 
 
-def drop_part(model: CTCModel | Seq2SeqModel, name: str) -> None:
+def drop_part(model: CTCModel | Seq2SeqModel | Transducer, name: str) -> None:
     """Take a part off the base; a CTC model is left with its head until another is used."""
     del model.parts[name]
     for module in model.modules():

@@ -1,7 +1,8 @@
 """A model on disk: ``xlasr.json`` beside safetensors and configs. Opens without training code.
 
 For Whisper and SeamlessM4T the folder is a plain transformers directory with ``xlasr.json`` added;
-for CTC it holds encoder and head in ``model.safetensors`` and the base's own configs.
+for CTC and transducers it holds encoder and head in ``model.safetensors`` and the base's own
+configs.
 """
 
 from __future__ import annotations
@@ -33,16 +34,18 @@ from xlasr.models.hub import (
 )
 from xlasr.models.mms import LAYER, save_mms_adapter
 from xlasr.models.parts import MARK, load_part, save_part
+from xlasr.models.pieces import SymbolTokenizer, load_symbols
 from xlasr.models.seamless import SEAMLESS, SeamlessModel, seamless_encoder
 from xlasr.models.seamless_tokens import SeamlessTokens
 from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
 from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
+from xlasr.models.transducer import Transducer, TransducerShape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-SpeechModel = CTCModel | Seq2SeqModel
+SpeechModel = CTCModel | Seq2SeqModel | Transducer
 
 
 def from_base(
@@ -52,18 +55,21 @@ def from_base(
     context: Context | None,
     language: str,
     prompt_language: str | None = None,
-    alphabet: CharTokenizer | None = None,
+    alphabet: SymbolTokenizer | None = None,
+    shape: TransducerShape | None = None,
 ) -> SpeechModel:
     """Build a model of a family on a base; a finished run of that family keeps its vocabulary.
 
     Args:
         base: What ``find_base`` returned.
-        family: ``ctc`` or ``seq2seq``.
+        family: ``ctc``, ``seq2seq`` or ``transducer``.
         context: Whisper's short context; ignored by self-supervised encoders.
         language: BCP-47 tag of what it will recognise.
         prompt_language: Under whose token it is written, where the base has none for ``language``;
             None is ``language``. Only for families with a prompt.
-        alphabet: Letters of the new CTC head; not needed where the base has one.
+        alphabet: Letters of the new CTC head, letters or pieces of the new transducer; not needed
+            where the base has them.
+        shape: Sizes of the new transducer; None takes the defaults.
 
     Raises:
         BaseError: The base has no such family, or no token for the language.
@@ -86,12 +92,16 @@ def from_base(
     if family == "seq2seq":
         return _seq2seq(base.folder, info, context)
     if alphabet is None:
-        raise BaseError("a CTC head needs an alphabet")
+        raise BaseError("a CTC head or a transducer needs an alphabet")
     encoder: SpeechEncoder
     if base.model_type == "whisper":
         encoder = whisper_encoder(load_whisper(base.folder).model.encoder, context)
     else:
         encoder = load_self_supervised(base.folder, weights=not base.is_random)
+    if family == "transducer":
+        return Transducer(encoder, alphabet, info, shape or TransducerShape())
+    if not isinstance(alphabet, CharTokenizer):
+        raise BaseError("a CTC head spells letters; pieces are for the family 'transducer'")
     return CTCModel(encoder, alphabet, info)
 
 
@@ -113,6 +123,8 @@ def _go_on(base: Base, info: dict[str, Any], context: Context | None) -> SpeechM
     """A finished model as the beginning of another run."""
     model = load_model(base.folder)
     info["text"] = model.info["text"]
+    if isinstance(model, Transducer):
+        info["transducer"] = model.info["transducer"]
     model.info = info
     if isinstance(model, Seq2SeqModel):
         model.set_language(info["language"], info.get("prompt_language"))
@@ -220,8 +232,11 @@ def load_model(folder: Path) -> SpeechModel:
         else:
             encoder = load_self_supervised(folder, weights=False)
         aids = meta.pop("aids", [])
-        model = CTCModel(encoder, CharTokenizer.load(folder), meta)
-        model.aids.update({kind: AIDS[kind](encoder) for kind in aids})
+        if meta["family"] == "transducer":
+            model = Transducer(encoder, load_symbols(folder), meta)
+        else:
+            model = CTCModel(encoder, CharTokenizer.load(folder), meta)
+            model.aids.update({kind: AIDS[kind](encoder) for kind in aids})
         try:
             state = load_file(str(folder / "model.safetensors"))
             missing, unexpected = model.load_state_dict(state, strict=False)

@@ -59,6 +59,10 @@ class CharTokenizer:
         """Ids of the letters the alphabet has; others are left out (``unknown`` lists them)."""
         return [self._ids[s] for s in self.split(text) if s in self._ids]
 
+    def last_letters(self, text: str) -> list[int]:
+        """For each id of ``encode(text)`` the place of its letter in ``text``."""
+        return [at for at, char in enumerate(text) if char in self._ids]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids that hold no blank."""
         return (" " if self.spaced else "").join(self.symbols[i - 1] for i in ids)

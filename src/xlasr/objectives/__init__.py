@@ -27,3 +27,4 @@ SoundObjective = Callable[[Any, Features, ObjectiveSettings, int], Tensor]
 SOUND_OBJECTIVES: Registry[SoundObjective] = Registry("objective on sound alone")
 
 from xlasr.objectives import cross_entropy, ctc, ewc, masked_contrastive  # noqa: E402, F401
+from xlasr.objectives.transducer import objective  # noqa: E402, F401

@@ -21,8 +21,10 @@ from xlasr.errors import UsageError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context, SelfSupervisedEncoder
 from xlasr.models.hub import Base
+from xlasr.models.pieces import SymbolTokenizer, symbol_tokenizer
 from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.models.tokenizer import CharTokenizer
+from xlasr.models.transducer import Transducer, TransducerShape
 from xlasr.objectives import SOUND_OBJECTIVES
 from xlasr.training.artefacts import StageRun
 from xlasr.training.sets import (
@@ -127,8 +129,11 @@ def build_model(
     torch.manual_seed(seed)
     model: SpeechModel
     if stage.init == "base":
-        alphabet = None
-        if recipe.family == "ctc":
+        alphabet: SymbolTokenizer | None = None
+        shape = TransducerShape(**recipe.transducer.model_dump()) if recipe.transducer else None
+        if recipe.family == "transducer" != base.adapted:
+            alphabet = symbol_tokenizer(texts[language], output.pieces)
+        elif recipe.family == "ctc":
             alphabet = (
                 CharTokenizer.from_texts(texts[language], spaced=spaced)
                 if stage.needs_text
@@ -141,12 +146,15 @@ def build_model(
             language=language,
             prompt_language=recipe.prompt_language,
             alphabet=alphabet,
+            shape=shape,
         )
     else:
         model = load_model(folders[stage.init] / "model")
     reset_layers(model, stage.reset)
     if isinstance(model, CTCModel):
         _heads(model, stage, texts, sets)
+    elif isinstance(model, Transducer) and output.mode == "replace":
+        model.replace(symbol_tokenizer(texts[language], output.pieces))
     elif output.mode == "cut":
         cut_to_text(model, texts[language])
     model.info.update(language=language, text=output.text)

@@ -37,7 +37,7 @@ class Guards:
     """State of the guards; saved in every checkpoint.
 
     Args:
-        family: ``ctc`` or ``seq2seq``.
+        family: ``ctc``, ``seq2seq`` or ``transducer``.
         total: Updates of the stage.
         clip: Norm that gradients are clipped to; one below it is never called exploding.
         rate_scale: Factor on the learning rate; halved by a rollback.
@@ -151,11 +151,11 @@ class Guards:
             row |= {"cer": dev_cer, "blank": blank}
         self.history.append(row)
         seen = self.history
-        if self.family == "ctc" and row.get("blank", 0.0) > 0.95:
+        if self.family != "seq2seq" and row.get("blank", 0.0) > 0.95:
             self.tell(
                 "all_blank",
                 update,
-                "nearly every dev clip is decoded as nothing: CTC is on its all-blank plateau",
+                "nearly every dev clip is decoded as nothing: the all-blank plateau",
                 f"waiting until {LATE:.0%} of the updates; many small updates leave it (smaller "
                 "batch_s), a warm head helps",
                 once=True,
@@ -163,7 +163,7 @@ class Guards:
             late = update >= LATE * self.total
             if late and len(seen) >= 3 and all(h["blank"] > 0.95 for h in seen):
                 raise TrainingStopped(
-                    f"after {update} of {self.total} updates CTC still decodes nothing. Halve "
+                    f"after {update} of {self.total} updates nothing is decoded yet. Halve "
                     "batch_s (more, smaller updates), raise optim.head_lr, or give more updates"
                 )
         if len(seen) >= 4 and self.spoken:

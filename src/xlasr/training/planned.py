@@ -19,6 +19,7 @@ from xlasr.features.conditions import open_condition
 from xlasr.files import sha256
 from xlasr.models.hub import SELF_SUPERVISED, Base
 from xlasr.training.artefacts import STAGE_FORMAT, StageRun
+from xlasr.training.references import aligner_key, aligner_problems
 
 
 def plan_stages(
@@ -52,6 +53,8 @@ def plan_stages(
             "seed": seed,
             "threads": torch.get_num_threads(),
         }
+        if recipe.transducer is not None:
+            content["transducer"] = recipe.transducer.model_dump()
         if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
             content["kept"] = [Corpus.open(path).sha256 for path in kept]
         if stage.augment.spec is not None and base.model_type in SELF_SUPERVISED:
@@ -64,6 +67,7 @@ def plan_stages(
             content["phones"] = espeak_version()
         if stage.output.extra_text:
             content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
+        content |= aligner_key(stage) if not problems else {}
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         keys[stage.name] = key
         planned.append(replace(run, key=key))
@@ -102,6 +106,7 @@ def _problems(run: StageRun) -> list[str]:
                 found.append(f"ewc: {objective.corpus} has no train split")
         except (XlasrError, OSError) as error:
             found.append(f"ewc: {error}")
+    found += aligner_problems(stage)
     for kind in stage.augment.codec.kinds if stage.augment.codec else []:
         try:
             open_condition(kind)

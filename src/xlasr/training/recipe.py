@@ -40,6 +40,7 @@ from xlasr.training.engine import Trainer
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.loss import LossOf
 from xlasr.training.metrics import Metrics, Progress
+from xlasr.training.references import with_references
 from xlasr.training.sets import TextSet, TrainingSet, drop_unusable, open_set
 from xlasr.training.text_input import set_text_input
 
@@ -107,6 +108,7 @@ def _run_stage(
     sets = [
         drop_unusable(data, model, stage.augment.speed, positions_wanted=room) for data in given
     ]
+    sets = with_references(sets, stage)
     judged = dev_sets(run, model)
     torch.manual_seed(seed)
     trained = list(dict.fromkeys(data.part for data in sets if data.part is not None))

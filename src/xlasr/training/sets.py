@@ -5,13 +5,14 @@ Text without speech is a set as well (``TextSet``): it makes other features, the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xlasr.alignment.reference import AlignedText
 from xlasr.config import AugmentSettings, CorpusSettings
 from xlasr.data.batches import Batch, Floats, Ints, clip_rng, take_minutes
 from xlasr.data.corpus import Corpus, Split, Utterance
@@ -21,11 +22,11 @@ from xlasr.data.text import normalise
 from xlasr.errors import DataError, UsageError
 from xlasr.features.augment import Samples, add_noise, speed
 from xlasr.features.conditions import open_condition
-from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Features
 from xlasr.models.parts import use_part
 from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import Seq2SeqModel
+from xlasr.models.transducer import Transducer
 from xlasr.objectives.ctc import min_frames
 from xlasr.training.guards import keep_usable
 
@@ -40,6 +41,7 @@ class TrainingSet:
         form: Of the text that is learnt: a named normaliser, or ``phones``.
         left_out: Counts of clips that cannot be trained on, by reason.
         part: The language whose head learns it, where languages have heads of their own.
+        ends_s: For each usable row where the letters of its text end, if it was aligned.
     """
 
     split: Split | ParallelText
@@ -47,6 +49,7 @@ class TrainingSet:
     form: str
     left_out: dict[str, int]
     part: str | None = None
+    ends_s: Mapping[int, tuple[float, ...]] | None = None
 
     @property
     def durations_s(self) -> NDArray[np.float32]:
@@ -55,10 +58,12 @@ class TrainingSet:
 
     def text(self, at: int) -> str:
         """Transcript of usable clip ``at``, in the form that is learnt."""
-        line = self.split[int(self.rows[at])]
+        row = int(self.rows[at])
+        line = self.split[row]
         if isinstance(line, Pair):
             return normalise(line.text, self.form)
-        return in_form(line.text, self.form, line.language)
+        text = in_form(line.text, self.form, line.language)
+        return text if self.ends_s is None else AlignedText(text, self.ends_s[row])
 
     def texts(self) -> list[str]:
         """All transcripts."""
@@ -149,10 +154,11 @@ class TextSet(TrainingSet):
         Raises:
             UsageError: The model learns nothing from text.
         """
-        if isinstance(model, CTCModel):
+        if not isinstance(model, Seq2SeqModel):
             raise UsageError(
-                "text alone cannot train a model of the family 'ctc', whose output is aligned with "
-                "sound; take seq2seq, or speak the text (xlasr prepare --reader spoken-text)"
+                f"text alone cannot train a model of the family {model.family!r}, whose output is "
+                "aligned with sound; take seq2seq, or speak the text (xlasr prepare --reader "
+                "spoken-text)"
             )
         return model.text_features(items, self.source_language)
 
@@ -266,6 +272,8 @@ def drop_unusable(
         if isinstance(model, Seq2SeqModel):
             room = model.max_tokens - len(model.tokenizer.prompt) - 1
             return f"more than {room} tokens" if len(ids) > room else None
+        if isinstance(model, Transducer):  # its lattice may allow more; no speech has it
+            return "more symbols than frames" if max(1, len(ids)) > frames else None
         if frames < 1 or min_frames(ids) > frames:
             return "more symbols than frames (CTC has no alignment)"
         return None
@@ -293,7 +301,8 @@ def load_batch(
     for at, factor in zip(batch.rows.tolist(), batch.speeds.tolist(), strict=True):
         rng = clip_rng(seed, epoch, batch.corpus, at)
         items.append(data.item(at, factor, augment, rng))
-        texts.append(data.text(at))
+        text = data.text(at)
+        texts.append(text.faster(factor) if isinstance(text, AlignedText) else text)
         rngs.append(rng)
     return items, texts, rngs
 
