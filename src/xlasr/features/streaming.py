@@ -7,7 +7,7 @@ deviation of a training set (``FrameStatistics``), which are saved with the mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,7 +117,7 @@ def _log_mel(samples: Tensor) -> Tensor:
     # is cut, and pieces of audio give the bits that the whole gives.
     power = torch.fft.rfft(windows).abs().double() ** 2
     mel = power @ mel_filters(N_MELS).double().T
-    return mel.clamp(min=FLOOR).log().float()
+    return torch.log(mel.clamp(min=FLOOR)).float()
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class FrameStatistics:
         return cls(len(wide), mean, ((wide - mean) ** 2).sum(0))
 
     @classmethod
-    def of_clips(cls, clips: Sequence[NDArray[np.float32]]) -> FrameStatistics:
+    def of_clips(cls, clips: Iterable[NDArray[np.float32]]) -> FrameStatistics:
         """Count the frames of clips (float32, 16 kHz)."""
         found = cls.of(torch.zeros(0, N_MELS))
         for clip in clips:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from xlasr.errors import UsageError
 from xlasr.models.emformer_config import EmformerConfig
+from xlasr.models.segments import check_segment, never_nothing, newest
 
 MEMORY_LIMIT = 10.0
 Past = tuple[Tensor, Tensor]
@@ -73,7 +73,8 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Heads apart: (B, N, D) -> (B, H, N, D / H)."""
-        return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+        width = x.shape[2] // self.n_heads
+        return x.view(*x.shape[:2], self.n_heads, width).transpose(1, 2)
 
 
 class EmformerLayer(nn.Module):
@@ -170,6 +171,10 @@ class Emformer(nn.Module):
         self.projection = nn.Linear(config.hidden_size, config.output_dim)
         self.layer_norm = nn.LayerNorm(config.output_dim)
         self.recompute: dict[str, Any] | None = None
+        # of the frames that it was trained on; see models.streaming
+        self.register_buffer("frame_mean", torch.zeros(config.n_mels))
+        self.register_buffer("frame_std", torch.ones(config.n_mels))
+        self.register_buffer("frame_count", torch.zeros((), dtype=torch.int64))
         self.apply(self._init_weights)
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -183,27 +188,27 @@ class Emformer(nn.Module):
         """Compute the inside of a layer again in the backward pass, as transformers' models do."""
         self.recompute = settings
 
-    def forward(self, frames: Tensor, lens: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         """Encode whole clips.
 
         Args:
             frames: (B, T, n_mels), zero behind the end of each clip.
-            lens: (B,) int64: positions of each clip.
+            n_frames: (B,) int64: frames of each clip.
 
         Returns:
             (B, U, output_dim) with U = ceil(T / stack); behind the end of a clip: anything.
         """
-        return self._top(self.transform(self.stem(frames), lens))
+        return self._top(self.transform(self.stem(frames), self._positions(n_frames)))
 
     def step(
-        self, frames: Tensor, lens: Tensor, state: EmformerState
+        self, frames: Tensor, n_frames: Tensor, state: EmformerState
     ) -> tuple[Tensor, EmformerState]:
         """Encode one segment of each stream.
 
         Args:
             frames: (B, segment + right context, n_mels), zero behind the end of a stream.
-            lens: (B,) int64: positions in them; fewer than there is room for end the stream.
-            state: From ``begin`` or the segment before.
+            n_frames: (B,) int64: frames among them; fewer than there is room for end the stream.
+            state: From ``begin`` or the segment before; left as it is.
 
         Returns:
             (B, S, output_dim) and the next state.
@@ -211,16 +216,20 @@ class Emformer(nn.Module):
         Raises:
             UsageError: The state is of another model or another number of streams, or has ended.
         """
+        check_segment(frames, self.config, state)
+        lens = self._positions(n_frames)
         hidden, state = self.transform_segment(self.stem(frames), lens, state)
         return self._top(hidden), state
 
+    def _positions(self, n_frames: Tensor) -> Tensor:
+        return -(-n_frames // self.config.stack)
+
     def stem(self, frames: Tensor) -> Tensor:
         """Frames narrowed, then stacked: (B, T, n_mels) -> (B, ceil(T / stack), D)."""
-        narrow = self.input(frames)
         missing = -frames.shape[1] % self.config.stack
-        return nn.functional.pad(narrow, (0, 0, 0, missing)).unflatten(
-            1, (-1, self.config.stack)
-        ).flatten(2)  # fmt: skip
+        narrow: Tensor = self.input(nn.functional.pad(frames, (0, 0, 0, missing)))
+        n_positions = narrow.shape[1] // self.config.stack
+        return narrow.reshape(len(narrow), n_positions, self.config.hidden_size)
 
     def _top(self, hidden: Tensor) -> Tensor:
         return self.layer_norm(self.projection(hidden))  # type: ignore[no-any-return]
@@ -234,8 +243,9 @@ class Emformer(nn.Module):
             ahead: Positions behind the end of every clip that its last segment may look at.
         """
         size, right = self.config.segment, self.config.right
-        n_segments = -(-x.shape[1] // size)
-        x = nn.functional.pad(x, (0, 0, 0, n_segments * size - x.shape[1]))
+        n_positions = x.shape[1]
+        n_segments = -(-n_positions // size)
+        x = nn.functional.pad(x, (0, 0, 0, n_segments * size - n_positions))
         # (B, n, R): where the right context of each segment lies; it ends with the clip
         ends = torch.arange(1, n_segments + 1, device=x.device) * size
         behind = torch.minimum(ends, lens[:, None])[..., None]
@@ -252,7 +262,7 @@ class Emformer(nn.Module):
                 hidden, memory = found[:2]
             else:
                 hidden, memory, _, _ = layer(hidden, memory, allowed, pool)
-        return hidden[:, copies.shape[1] :]
+        return hidden[:, copies.shape[1] :][:, :n_positions]
 
     def _summaries(self, x: Tensor, n_segments: int) -> tuple[Tensor, Tensor]:
         """Weights (n, U) that average each segment, and the averages: the lowest memory."""
@@ -288,7 +298,7 @@ class Emformer(nn.Module):
             ),
             1,
         )
-        return _and_itself(near[None] & held[:, None], n_memory)
+        return never_nothing(near[None] & held[:, None])
 
     def begin(self, n_streams: int = 1) -> EmformerState:
         """State of streams of which nothing was heard."""
@@ -305,7 +315,6 @@ class Emformer(nn.Module):
     ) -> tuple[Tensor, EmformerState]:
         """All layers over one segment: (B, S + R, D) -> (B, S, D); see ``step``."""
         config = self.config
-        self._check(x, state)
         size, left, bank = config.segment, config.left_positions, config.memory_segments
         here, copies = x[:, :size], x[:, size:]
         pool, below = self._summaries(here, 1)
@@ -326,15 +335,15 @@ class Emformer(nn.Module):
         n_queries = x.shape[1] + len(pool)
         allowed = held[:, None].repeat(1, n_queries, 1)
         allowed[:, x.shape[1] :, left : left + bank] = False
-        allowed = _and_itself(allowed, left + bank)
+        allowed = never_nothing(allowed)
         hidden = torch.cat((copies, here), 1)
         keys, values, memory = [], [], []
         for number, layer in enumerate(self.layers):
             past = (state.keys[number], state.values[number])
-            memory.append(_newest(state.memory[number], below, bank))
+            memory.append(newest(state.memory[number], below, bank))
             hidden, below, k, v = layer(hidden, state.memory[number], allowed, pool, past)
-            keys.append(_newest(past[0], k, left))
-            values.append(_newest(past[1], v, left))
+            keys.append(newest(past[0], k, left))
+            values.append(newest(past[1], v, left))
         return hidden[:, config.right :], replace(
             state,
             keys=torch.stack(keys),
@@ -342,38 +351,3 @@ class Emformer(nn.Module):
             memory=torch.stack(memory),
             positions=state.positions + lens.clamp(max=size),
         )
-
-    def _check(self, x: Tensor, state: EmformerState) -> None:
-        if state.config != self.config:
-            differ = [
-                f"{name} {getattr(state.config, name)!r} (here {value!r})"
-                for name, value in vars(self.config).items()
-                if getattr(state.config, name) != value
-            ]
-            raise UsageError(
-                f"this streaming state is of another model: {', '.join(differ)}. Begin a stream "
-                "with the model that goes on with it"
-            )
-        if len(state.positions) != len(x):
-            raise UsageError(
-                f"the state is of {len(state.positions)} streams, and {len(x)} segments were given"
-            )
-        if (wanted := self.config.segment + self.config.right) != x.shape[1]:
-            raise UsageError(
-                f"a segment with its right context has {wanted} positions; {x.shape[1]} were given"
-            )
-        if bool((state.positions % self.config.segment).any()):
-            raise UsageError("a stream ended with its last, shorter segment; begin a new one")
-
-
-def _newest(kept: Tensor, new: Tensor, n: int) -> Tensor:
-    """The last ``n`` of what was kept and what is new, along axis 1."""
-    both = torch.cat((kept, new.to(kept.dtype)), 1)
-    return both[:, both.shape[1] - n :]
-
-
-def _and_itself(allowed: Tensor, first_key: int) -> Tensor:
-    """Let every query look at itself too: padding that may look at nothing would be NaN."""
-    rows = torch.arange(allowed.shape[2] - first_key, device=allowed.device)
-    allowed[:, rows, rows + first_key] = True
-    return allowed

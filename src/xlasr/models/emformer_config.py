@@ -97,9 +97,9 @@ class EmformerConfig:
         """
         return (self.segment_frames / 2 + self.right_frames) * FRAME_MS
 
-    def write(self, path: Path) -> None:
-        """Write ``config.json``."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+    def dumps(self) -> str:
+        """The text of ``config.json``."""
+        return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> EmformerConfig:
