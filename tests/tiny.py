@@ -133,6 +133,17 @@ def whisper_dir(
     return folder
 
 
+def emformer_dir(folder: Path, **changes: Any) -> Path:
+    """A base of random weights: nothing but the config of a tiny Emformer."""
+    from xlasr.models.emformer_config import EmformerConfig
+
+    shape = {"n_layers": 3, "n_heads": 2, "ffn_dim": 48, "input_dim": 8, "output_dim": 32}
+    config = EmformerConfig(**shape | {"left_positions": 6, "memory_segments": 2} | changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config.dumps(), encoding="utf-8")
+    return folder
+
+
 def speech_config(kind: str, **changes: Any) -> Any:
     """Config of a tiny self-supervised encoder: one of ``KINDS`` or ``GROUP_NORM``."""
     import transformers

@@ -11,14 +11,23 @@ from tests import tiny
 from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainable
 from xlasr.config import ObjectiveSettings, TrainSettings
 from xlasr.errors import UsageError
+from xlasr.features.streaming import FrameStatistics
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.run import SpeechModel, from_base
+from xlasr.models.streaming import EmformerEncoder
 from xlasr.models.tokenizer import CharTokenizer
 from xlasr.objectives import OBJECTIVES
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
-KINDS = ["seq2seq/whisper", "ctc/whisper", "ctc/wav2vec2", "ctc/wav2vec2-post", "ctc/w2v-bert"]
+KINDS = [
+    "seq2seq/whisper",
+    "ctc/whisper",
+    "ctc/wav2vec2",
+    "ctc/wav2vec2-post",
+    "ctc/w2v-bert",
+    "ctc/emformer",
+]
 N_LAYERS = 3
 
 
@@ -28,16 +37,21 @@ def build(folder: Path, kind: str) -> SpeechModel:
         path = tiny.whisper_dir(folder, max_positions=100)
     elif base in tiny.SEAMLESS:
         path = tiny.seamless_dir(folder, base)
+    elif base == "emformer":
+        path = tiny.emformer_dir(folder)
     else:
         path = tiny.speech_dir(folder, base)
     torch.manual_seed(0)
-    return from_base(
+    model = from_base(
         find_base(str(path)),
         family,
         context=Context(8, 8),
         language="cs",
         alphabet=CharTokenizer(list(" ahojrybkde")),
     )
+    if isinstance(model.encoder, EmformerEncoder):
+        model.encoder.measure(FrameStatistics.of_clips([tiny.clip(0.5)]))
+    return model
 
 
 def step(model: SpeechModel) -> None:
@@ -68,12 +82,13 @@ def expected(model: SpeechModel, kind: str, part: str, top: int) -> set[str]:
         return everything - never
     if part == "head":
         return head
-    layers = whisper + ("layers" if "whisper" in kind else "encoder.layers")
+    layers = whisper + ("encoder.layers" if "w2v" in kind or "wav2vec2" in kind else "layers")
     trained = tuple(f"{layers}.{N_LAYERS - 1 - i}." for i in range(top))
     closing = {
         "seq2seq/whisper": ("hf.model.encoder.layer_norm.",),
         "ctc/whisper": ("encoder.hf.layer_norm.",),
         "ctc/wav2vec2": ("encoder.hf.encoder.layer_norm.",),
+        "ctc/emformer": ("encoder.hf.layer_norm.", "encoder.hf.projection."),
     }.get(kind, ())
     return head | {n for n in everything if n.startswith((*trained, *closing))}
 

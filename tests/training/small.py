@@ -101,6 +101,18 @@ def write_wav2vec2(folder: Path, *, group_norm: bool = False, dropout: float = 0
     return folder
 
 
+def write_emformer(folder: Path) -> Path:
+    """A base of random weights: the config of an Emformer of width 16."""
+    from xlasr.models.emformer_config import EmformerConfig
+
+    config = EmformerConfig(
+        n_layers=2, n_heads=2, ffn_dim=32, input_dim=4, output_dim=16, memory_segments=1
+    )
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(config.dumps(), encoding="utf-8")
+    return folder
+
+
 def write_w2v_bert(folder: Path) -> Path:
     """A w2v-BERT of width 16: log-mel frames in pairs, padding told by a mask."""
     import torch

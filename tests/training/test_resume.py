@@ -24,7 +24,7 @@ from xlasr.training.engine import Trainer
 KILLED = -signal.SIGKILL
 
 
-def jobs(whisper: Path, wav2vec2: Path, speech: Path) -> list[dict[str, Any]]:
+def jobs(whisper: Path, wav2vec2: Path, emformer: Path, speech: Path) -> list[dict[str, Any]]:
     """What is killed: dropout is on in all of them."""
     everything = small.stage(
         "ctc",
@@ -40,10 +40,12 @@ def jobs(whisper: Path, wav2vec2: Path, speech: Path) -> list[dict[str, Any]]:
         augment=small.AUGMENT, stop={"updates": 9},
     )  # fmt: skip
     plain = small.stage("ctc", augment=small.AUGMENT)
+    streaming = small.stage("ctc", augment=small.AUGMENT, stop={"updates": 6})
     plans: list[tuple[str, Path, Any, dict[str, Any]]] = [
         ("ctc", whisper, small.recipe("ctc", everything), {"chains": 3, "kills": 4}),
         ("seq2seq", whisper, small.recipe("seq2seq", cut), {"chains": 3, "kills": 4}),
         ("wav2vec2", wav2vec2, small.recipe("ctc", speeds), {"chains": 1, "kills": 3}),
+        ("emformer", emformer, small.recipe("ctc", streaming), {"chains": 1, "kills": 3}),
         # the first stage reads its frozen encoder from the cache; the first kill is in the second
         ("two_stages", whisper, small.recipe("ctc", head, lora),
          {"chains": 2, "kills": 3, "from": 0.6}),
@@ -77,7 +79,9 @@ def home(whisper_dir: Path, wav2vec2_dir: Path, speech: Path) -> Iterator[Path]:
 
 
 def _all_runs(folder: Path, whisper_dir: Path, wav2vec2_dir: Path, speech: Path) -> Path:
-    (folder / "jobs.json").write_text(json.dumps(jobs(whisper_dir, wav2vec2_dir, speech)))
+    emformer = small.write_emformer(folder / "bases" / "emformer")
+    plans = jobs(whisper_dir, wav2vec2_dir, emformer, speech)
+    (folder / "jobs.json").write_text(json.dumps(plans))
     source = Path(api.__file__).parents[2]
     subprocess.run(
         [sys.executable, str(Path(__file__).with_name("driver.py")), str(folder / "jobs.json")],
@@ -109,7 +113,8 @@ def assert_equal(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ctc", "seq2seq", "wav2vec2", "two_stages", "first_stage", "rollback"]
+    "name",
+    ["ctc", "seq2seq", "wav2vec2", "emformer", "two_stages", "first_stage", "rollback"],
 )
 def test_killed_runs_end_as_the_whole_one(home: Path, name: str) -> None:
     ends = json.loads((home / name / "ends.json").read_text())

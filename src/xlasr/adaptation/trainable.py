@@ -233,7 +233,7 @@ def _layer_numbers(model: SpeechModel) -> Callable[[str], int | None]:
         if inner.startswith(encoder.tail):
             return n_layers
         closing = (f"{layers}layer_norm.",) if norm_closes else ()
-        behind = inner.startswith(("adapter.", "intermediate_ffn.", *closing))
+        behind = inner.startswith(("adapter.", "intermediate_ffn.", "projection.", *closing))
         return n_layers - 1 if behind else -1
 
     return number

@@ -13,6 +13,13 @@ from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
 from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings
 
 
+class ChunkSettings(Settings):
+    """Whisper's encoder chunk by chunk, for streaming; see ``models.whisper_chunks.Chunks``."""
+
+    positions: int = Field(32, ge=1, description="of 20 ms, in one chunk: the latency")
+    left: int = Field(128, ge=0, description="positions that every layer looks back at")
+
+
 class ContextSettings(Settings):
     """How much audio Whisper's encoder is given; see ``models.encoders.Context``."""
 
@@ -24,6 +31,9 @@ class ContextSettings(Settings):
         le=1,
         description="share of training batches whose context is drawn between need and 30 s, so "
         "that runtimes that always pad to 30 s can use the model too",
+    )
+    chunk: ChunkSettings | None = Field(
+        None, description="family ctc only: hear speech as it comes; the fields above have no part"
     )
 
 

@@ -84,7 +84,7 @@ def fit(name: str, recipe: Recipe | None, language: str) -> BaseFit:
 
 
 def _encoder(base: Base) -> Any:
-    from xlasr.models.hub import load_self_supervised, whisper_encoder
+    from xlasr.models.hub import empty_encoder
     from xlasr.models.seamless import SEAMLESS, seamless_class, seamless_encoder
 
     if base.model_type in SEAMLESS:
@@ -93,12 +93,7 @@ def _encoder(base: Base) -> Any:
         config = AutoConfig.from_pretrained(base.folder)
         hf = seamless_class(base.model_type, with_text=False)(config)
         return seamless_encoder(hf, None)
-    if base.model_type != "whisper":
-        return load_self_supervised(base.folder, weights=False)
-    from transformers import WhisperConfig
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    return whisper_encoder(WhisperEncoder(WhisperConfig.from_pretrained(base.folder)), None)
+    return empty_encoder(base.folder, base.model_type)
 
 
 def _pieces(base: Base, language: str) -> tuple[WhisperTokens | SeamlessTokens, int]:

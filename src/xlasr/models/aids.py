@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from xlasr.errors import BaseError
 from xlasr.models.ctc import CTCModel
-from xlasr.models.encoders import SelfSupervisedEncoder, SpeechEncoder
+from xlasr.models.encoders import SelfSupervisedEncoder
+from xlasr.models.streaming import SpeechEncoder
 from xlasr.registry import Registry
 
 Builder = Callable[[SpeechEncoder], nn.Module]

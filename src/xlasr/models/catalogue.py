@@ -34,7 +34,13 @@ BUILT_IN = {
         76,
         "MIT (OpenAI)",
         "real Whisper, English only; families seq2seq and ctc",
-    )
+    ),
+    "emformer-20": BuiltIn(
+        "emformer-20", "none", 63_605_760, 0, "", "random weights, streaming; 20 layers, for GPUs"
+    ),
+    "emformer-small": BuiltIn(
+        "emformer-small", "none", 6_393_600, 0, "", "random weights, streaming; for two CPU cores"
+    ),
 }
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xlasr.errors import BaseError
-from xlasr.models.encoders import Clips, Features, SpeechEncoder
+from xlasr.models.encoders import Clips, Features
+from xlasr.models.streaming import SpeechEncoder
 from xlasr.models.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:

@@ -1,5 +1,7 @@
 """Speech encoders of two kinds behind one interface: Whisper's, and the self-supervised ones.
 
+Those that hear speech as it comes have the same interface; see ``models.streaming``.
+
 Axes: B clips, T' encoder positions, D model width. ``Features.values`` is (B, n_mels, T) for
 Whisper, (B, n_samples) for the wav2vec 2.0 kind and (B, T, F) for w2v-BERT. Integers are tokens of
 text that takes the place of speech, (B, U).
@@ -395,6 +397,3 @@ def _hide(
     if channels is not None:
         hidden = hidden.masked_fill(channels[:, None], 0.0)
     return hidden
-
-
-SpeechEncoder = WhisperSpeechEncoder | SelfSupervisedEncoder

@@ -10,11 +10,19 @@ from typing import Any
 
 from xlasr.data import cache_dir
 from xlasr.errors import BaseError, HubUnreachable, UnknownName
-from xlasr.files import sha256
+from xlasr.files import sha256, write_text
 from xlasr.models.bin_weights import bin_files, convert, converted_folder
 from xlasr.models.catalogue import BUILT_IN
-from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
+from xlasr.models.emformer import Emformer
+from xlasr.models.emformer_config import EMFORMERS, EmformerConfig
+from xlasr.models.encoders import (
+    Context,
+    SelfSupervisedEncoder,
+    WhisperSpeechEncoder,
+)
 from xlasr.models.seamless import SEAMLESS, seamless_class
+from xlasr.models.streaming import EmformerEncoder, SpeechEncoder
+from xlasr.models.whisper_chunks import ChunkedWhisperEncoder, Chunks
 
 NEVER_USED = ("masked_spec_embed", "proj_out.weight")  # xlasr masks by itself; tied
 ONLY_CONFIGS = ("config.json", "preprocessor_config.json")
@@ -60,7 +68,7 @@ def weights_sha256(folder: Path) -> str:
 
 RANDOM = "random weights from "
 """Begins the name of a base without weights, so that no table takes it for a pretrained one."""
-RANDOM_TYPES = ("wav2vec2", "hubert", "wavlm")
+RANDOM_TYPES = ("wav2vec2", "hubert", "wavlm", "emformer")
 
 
 def find_base(name: str, *, convert_bin: bool = False) -> Base:
@@ -69,7 +77,8 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
     Args:
         name: A built-in name (``whisper-tiny.en``), a transformers directory, a finished run to
             go on from, or a hub id (``facebook/wav2vec2-xls-r-300m``). A directory with nothing but
-            ``config.json`` (and ``preprocessor_config.json``) is a base of random weights.
+            ``config.json`` (and ``preprocessor_config.json``) is a base of random weights, and so
+            are ``emformer-20`` and ``emformer-small``.
         convert_bin: Where there are only pickled weights (``pytorch_model.bin``), convert them
             once, into the cache; see ``models/bin_weights.py``. What was converted before is found
             without it.
@@ -79,8 +88,10 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         HubUnreachable: A hub id, and no network.
         UnknownName: Neither a built-in nor a directory nor an ``owner/name``.
     """
-    is_random = False
-    if name in BUILT_IN:
+    is_random = name.removeprefix(RANDOM) in EMFORMERS
+    if is_random:
+        folder = _config_alone(name.removeprefix(RANDOM))
+    elif name in BUILT_IN:
         from xlasr.models.whisper_ct2 import fetch_tiny_en
 
         folder = fetch_tiny_en(cache_dir())
@@ -102,7 +113,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise BaseError(f"{folder}/config.json names no model_type; is it damaged?") from error
-    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS)
+    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS, "emformer")
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
     if is_random:
@@ -112,8 +123,21 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
                 f"{', '.join(RANDOM_TYPES)}; a {model_type!r} model needs its weights"
             )
         folder = folder.absolute()
-        return Base(f"{RANDOM}{folder}", folder, _configs_sha256(folder), model_type, None, True)
+        shown = name.removeprefix(RANDOM) if folder.parent == _configs() else folder
+        return Base(f"{RANDOM}{shown}", folder, _configs_sha256(folder), model_type, None, True)
     return Base(name, folder, weights_sha256(folder), model_type, _adapted_family(folder))
+
+
+def _configs() -> Path:
+    return (cache_dir() / "configs").absolute()
+
+
+def _config_alone(name: str) -> Path:
+    """A directory with nothing but the ``config.json`` of a named shape."""
+    folder = _configs() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.json", EMFORMERS[name].dumps())
+    return folder
 
 
 def _configs_sha256(folder: Path) -> str:
@@ -188,9 +212,31 @@ def _download(name: str, convert_bin: bool) -> Path:
         ) from error
 
 
-def whisper_encoder(hf_encoder: Any, context: Context | None) -> WhisperSpeechEncoder:
-    """Wrap a transformers Whisper encoder."""
+def whisper_encoder(
+    hf_encoder: Any, context: Context | Chunks | None
+) -> WhisperSpeechEncoder | ChunkedWhisperEncoder:
+    """Wrap a transformers Whisper encoder: over whole clips, or chunk by chunk."""
+    if isinstance(context, Chunks):
+        return ChunkedWhisperEncoder(hf_encoder, context)
     return WhisperSpeechEncoder(hf_encoder, context)
+
+
+def empty_encoder(
+    folder: Path, model_type: str, context: Context | Chunks | None = None
+) -> SpeechEncoder:
+    """The architecture that a folder's configs describe; its weights come from elsewhere.
+
+    Raises:
+        BaseError: The configs cannot be used.
+    """
+    if model_type == "whisper":
+        from transformers import WhisperConfig
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        return whisper_encoder(WhisperEncoder(WhisperConfig.from_pretrained(folder)), context)
+    if model_type == "emformer":
+        return EmformerEncoder(Emformer(EmformerConfig.read(folder / "config.json")))
+    return load_self_supervised(folder, weights=False)
 
 
 def load_whisper(folder: Path) -> Any:

@@ -19,13 +19,13 @@ from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import (
     Context,
     SelfSupervisedEncoder,
-    SpeechEncoder,
     WhisperSpeechEncoder,
 )
 from xlasr.models.heads import register_heads, use_language
 from xlasr.models.hub import (
     Base,
     base_files,
+    empty_encoder,
     load_extractor,
     load_seamless,
     load_self_supervised,
@@ -38,8 +38,10 @@ from xlasr.models.pieces import SymbolTokenizer, load_symbols
 from xlasr.models.seamless import SEAMLESS, SeamlessModel, seamless_encoder
 from xlasr.models.seamless_tokens import SeamlessTokens
 from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
+from xlasr.models.streaming import SpeechEncoder
 from xlasr.models.tokenizer import CharTokenizer, WhisperTokens
 from xlasr.models.transducer import Transducer, TransducerShape
+from xlasr.models.whisper_chunks import ChunkedWhisperEncoder, Chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +54,7 @@ def from_base(
     base: Base,
     family: str,
     *,
-    context: Context | None,
+    context: Context | Chunks | None,
     language: str,
     prompt_language: str | None = None,
     alphabet: SymbolTokenizer | None = None,
@@ -63,7 +65,8 @@ def from_base(
     Args:
         base: What ``find_base`` returned.
         family: ``ctc``, ``seq2seq`` or ``transducer``.
-        context: Whisper's short context; ignored by self-supervised encoders.
+        context: Whisper's short context, or the chunks it is cut into (not for seq2seq); ignored by
+            other encoders.
         language: BCP-47 tag of what it will recognise.
         prompt_language: Under whose token it is written, where the base has none for ``language``;
             None is ``language``. Only for families with a prompt.
@@ -87,15 +90,26 @@ def from_base(
     }
     if prompt_language is not None and family == "seq2seq":
         info["prompt_language"] = prompt_language
+    whole = None if isinstance(context, Chunks) else context
+    if family == "seq2seq" and isinstance(context, Chunks):
+        raise BaseError(
+            "Whisper's decoder needs whole clips; context.chunk is for the family 'ctc'"
+        )
     if base.adapted == family:
         return _go_on(base, info, context)
     if family == "seq2seq":
-        return _seq2seq(base.folder, info, context)
+        return _seq2seq(base.folder, info, whole)
     if alphabet is None:
         raise BaseError("a CTC head or a transducer needs an alphabet")
     encoder: SpeechEncoder
     if base.model_type == "whisper":
         encoder = whisper_encoder(load_whisper(base.folder).model.encoder, context)
+    elif base.model_type == "emformer":
+        if not base.is_random:
+            raise BaseError(
+                f"{base.folder} is an Emformer and no finished run: use the run as the base"
+            )
+        encoder = empty_encoder(base.folder, base.model_type)
     else:
         encoder = load_self_supervised(base.folder, weights=not base.is_random)
     if family == "transducer":
@@ -116,10 +130,10 @@ def _seq2seq(folder: Path, info: dict[str, Any], context: Context | None) -> Seq
     hf = load_whisper(folder)
     multilingual = getattr(hf.generation_config, "is_multilingual", None)
     tokens = WhisperTokens.load(folder, hf.config.vocab_size, prompted, multilingual=multilingual)
-    return WhisperModel(hf, whisper_encoder(hf.model.encoder, context), tokens, info)
+    return WhisperModel(hf, WhisperSpeechEncoder(hf.model.encoder, context), tokens, info)
 
 
-def _go_on(base: Base, info: dict[str, Any], context: Context | None) -> SpeechModel:
+def _go_on(base: Base, info: dict[str, Any], context: Context | Chunks | None) -> SpeechModel:
     """A finished model as the beginning of another run."""
     model = load_model(base.folder)
     info["text"] = model.info["text"]
@@ -128,7 +142,10 @@ def _go_on(base: Base, info: dict[str, Any], context: Context | None) -> SpeechM
     model.info = info
     if isinstance(model, Seq2SeqModel):
         model.set_language(info["language"], info.get("prompt_language"))
-    if isinstance(model.encoder, WhisperSpeechEncoder):
+    if isinstance(model, CTCModel):
+        if isinstance(model.encoder, WhisperSpeechEncoder | ChunkedWhisperEncoder):
+            model.encoder = whisper_encoder(model.encoder.hf, context)
+    elif isinstance(model.encoder, WhisperSpeechEncoder) and not isinstance(context, Chunks):
         model.encoder.context = context
     return model
 
@@ -194,6 +211,8 @@ def save_model(
     has_extractor = (folder / "preprocessor_config.json").exists()
     if isinstance(model.encoder, SelfSupervisedEncoder) and not has_extractor:  # random weights
         model.encoder.extractor.save_pretrained(folder)
+    if isinstance(model.encoder, ChunkedWhisperEncoder):
+        meta["chunks"] = asdict(model.encoder.chunks)
     (folder / "xlasr.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), "utf-8")
 
 
@@ -221,16 +240,9 @@ def load_model(folder: Path) -> SpeechModel:
     if meta["family"] == "seq2seq":
         model = _seq2seq(folder, meta, context)
     else:
-        encoder: SpeechEncoder
-        if meta["base"]["model_type"] == "whisper":
-            from transformers import WhisperConfig
-            from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-            encoder = whisper_encoder(
-                WhisperEncoder(WhisperConfig.from_pretrained(folder)), context
-            )
-        else:
-            encoder = load_self_supervised(folder, weights=False)
+        chunks = meta.pop("chunks", None)
+        cut = context if chunks is None else Chunks(**chunks)
+        encoder = empty_encoder(folder, meta["base"]["model_type"], cut)
         aids = meta.pop("aids", [])
         if meta["family"] == "transducer":
             model = Transducer(encoder, load_symbols(folder), meta)

@@ -25,6 +25,7 @@ from xlasr.models.pieces import SymbolTokenizer, symbol_tokenizer
 from xlasr.models.run import SpeechModel, from_base, load_model
 from xlasr.models.tokenizer import CharTokenizer
 from xlasr.models.transducer import Transducer, TransducerShape
+from xlasr.models.whisper_chunks import Chunks
 from xlasr.objectives import SOUND_OBJECTIVES
 from xlasr.training.artefacts import StageRun
 from xlasr.training.sets import (
@@ -125,7 +126,9 @@ def build_model(
     texts[language] += _extra_texts(output.extra_text, output.text, language)
     spaced = output.text == FORM
     settings = recipe.context
-    context = Context(settings.slack, settings.multiple)
+    context: Context | Chunks = Context(settings.slack, settings.multiple)
+    if settings.chunk is not None:
+        context = Chunks(settings.chunk.positions, settings.chunk.left)
     torch.manual_seed(seed)
     model: SpeechModel
     if stage.init == "base":

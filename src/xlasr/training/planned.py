@@ -46,7 +46,7 @@ def plan_stages(
             "format": STAGE_FORMAT,
             "stage": stage.model_dump(mode="json", exclude={"name"}),
             "family": recipe.family,
-            "context": recipe.context.model_dump(),
+            "context": recipe.context.model_dump(exclude_none=True),
             "init": keys[stage.init],
             "data": [d.sha256 for d in data],
             "language": main.card.language,

@@ -37,6 +37,7 @@ from xlasr.training.artefacts import (
 from xlasr.training.beginning import build_model, dev_sets, part_of, training_sets
 from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
+from xlasr.training.frames import measure_frames
 from xlasr.training.frozen import FrozenCache
 from xlasr.training.loss import LossOf
 from xlasr.training.metrics import Metrics, Progress
@@ -109,6 +110,7 @@ def _run_stage(
         drop_unusable(data, model, stage.augment.speed, positions_wanted=room) for data in given
     ]
     sets = with_references(sets, stage)
+    measure_frames(model, sets, run.folder)
     judged = dev_sets(run, model)
     torch.manual_seed(seed)
     trained = list(dict.fromkeys(data.part for data in sets if data.part is not None))
