@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from xlasr.errors import UsageError
-from xlasr.models.encoders import Clips, Features, SpeechEncoder
+from xlasr.models.encoders import Clips, Features
 from xlasr.models.pieces import SymbolTokenizer
+from xlasr.models.streaming import SpeechEncoder
 
 if TYPE_CHECKING:
     from xlasr.models.parts import Part
