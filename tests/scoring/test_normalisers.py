@@ -52,7 +52,7 @@ def test_punctuation_is_no_error_and_no_space_in_it() -> None:
 
 def test_the_headline_is_the_one_of_the_data() -> None:
     assert normalise("Ahoj, Petře!") == plain.headline("Ahoj, Petře!")
-    assert set(NORMALISERS) == {"headline", "raw", "unspaced"}
+    assert set(NORMALISERS) == {"headline", "phones", "raw", "unspaced"}
     assert version("headline") == plain.NORMALISER_VERSION
     with pytest.raises(UnknownName, match="Did you mean 'unspaced'"):
         normalise("a", "unspace")
