@@ -3,6 +3,8 @@ PYTHON ?= python3
 # For a machine without an NVIDIA GPU, point pip at PyTorch's CPU builds (CONTRIBUTING.md).
 TORCH := torch==2.13.0
 PYTEST_FLAGS ?=
+# A process for each core, up to four; the tests of a file stay together, with what they share.
+PYTEST := -n auto --maxprocesses 4 --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,10 +35,10 @@ lint: setup ## formatting, rules, types
 	$(BIN)/mypy --strict src
 
 test: lint ## lint, types and all tests (the first time it fetches the test speech)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PYTEST) $(PYTEST_FLAGS)
 
 fast: setup ## only the tests that need no fetched speech and take no time
-	$(BIN)/python -m pytest -q -m "not real and not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PYTEST) -q -m "not real and not slow" $(PYTEST_FLAGS)
 
 format: setup ## put the code into form
 	$(BIN)/ruff format .
