@@ -34,7 +34,16 @@ BUILT_IN = {
         76,
         "MIT (OpenAI)",
         "real Whisper, English only; families seq2seq and ctc",
-    )
+    ),
+    "multimodal-tiny": BuiltIn(
+        "multimodal-tiny",
+        "en",
+        45_445_248,
+        76,
+        "MIT (OpenAI)",
+        "whisper-tiny.en with a length adapter and a text encoder still to be trained, as "
+        "SeamlessM4T has them (recipe multimodal-pretrain); family seq2seq",
+    ),
 }
 
 

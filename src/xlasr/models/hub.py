@@ -14,6 +14,7 @@ from xlasr.files import sha256
 from xlasr.models.bin_weights import bin_files, convert, converted_folder
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
+from xlasr.models.multimodal import MULTIMODAL, built_in, multimodal_class
 from xlasr.models.seamless import SEAMLESS, seamless_class
 
 NEVER_USED = ("masked_spec_embed", "proj_out.weight")  # xlasr masks by itself; tied
@@ -43,7 +44,7 @@ class Base:
         """Families this base can serve."""
         if self.adapted == "ctc":
             return ("ctc",)  # its encoder went its own way; a decoder would not understand it
-        if self.model_type in SEAMLESS:
+        if self.model_type in (*SEAMLESS, MULTIMODAL):
             return ("seq2seq",)
         return ("ctc", "seq2seq") if self.model_type == "whisper" else ("ctc",)
 
@@ -72,6 +73,8 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         from xlasr.models.whisper_ct2 import fetch_tiny_en
 
         folder = fetch_tiny_en(cache_dir())
+        if name == "multimodal-tiny":
+            folder = built_in(folder, folder.parent / name)
     elif Path(name).is_dir():
         folder = _model_of_run(Path(name))
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -89,7 +92,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise BaseError(f"{folder}/config.json names no model_type; is it damaged?") from error
-    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS)
+    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS, MULTIMODAL)
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
     return Base(name, folder, weights_sha256(folder), model_type, _adapted_family(folder))
@@ -176,6 +179,15 @@ def load_whisper(folder: Path) -> Any:
     from transformers import WhisperForConditionalGeneration
 
     return _pretrained(WhisperForConditionalGeneration, folder)
+
+
+def load_multimodal(folder: Path) -> Any:
+    """Load a Whisper with length adapter and text encoder in float32.
+
+    Raises:
+        BaseError: Weights are damaged, missing or left over.
+    """
+    return _pretrained(multimodal_class(), folder)
 
 
 def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEncoder:
