@@ -18,6 +18,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ SHORTEST_SAMPLES = SAMPLE_RATE // 20
 a text never more tokens than states, which is how the two are told apart."""
 TIED = "proj_out.weight"
 """The embedding, under another name; saved once."""
+NEW = re.compile(r"\.adapter\.|^text_encoder\.")
 _BUILDER = 1  # raise it when the built files change, and caches are written again
 
 
@@ -274,12 +276,14 @@ def build_multimodal(
     state: dict[str, Tensor] = {}
     for path in whisper.glob("*.safetensors"):
         state |= load_file(str(path))
-    missing, left = model.load_state_dict(state, strict=False)
-    missing = [k for k in missing if k != TIED and "adapter." not in k and "text_encoder." not in k]
-    if missing or left:
+    wanted = {k: v.shape for k, v in model.state_dict().items() if k != TIED and not NEW.search(k)}
+    found = {k: v.shape for k, v in state.items() if k != TIED}
+    if wrong := sorted(k for k in wanted.keys() | found if wanted.get(k) != found.get(k)):
         raise BaseError(
-            f"{whisper} holds no whole Whisper: missing {missing[:3]}, left over {left[:3]}"
+            f"{whisper} does not hold the Whisper of its config.json; missing, left over or of "
+            f"another shape: {', '.join(wrong[:3])}"
         )
+    model.load_state_dict(state, strict=False)
     _begin(model)
     state = {k: v.contiguous() for k, v in model.state_dict().items() if k != TIED}
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
