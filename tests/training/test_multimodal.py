@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from xlasr import api
+from xlasr.adaptation.trainable import make_trainable
+from xlasr.config import TrainSettings
 from xlasr.errors import BaseError, Interrupted, UsageError
 from xlasr.models.multimodal import MultimodalModel, build_multimodal
+from xlasr.models.run import load_model
 from xlasr.training import sets, text_input
 from xlasr.training.engine import Trainer
 
@@ -137,6 +140,7 @@ def test_the_run_is_a_base_for_every_way_of_the_paper(
     own = {k: v for k, v in before.items() if k.startswith("model.encoder.adapter.")}
     assert run.summaries[0]["trainable_parameters"] == sum(v.numel() for v in own.values())
     assert len(list((tmp_path / "cache/frozen").glob("*/*.safetensors"))) == 2
+    assert run.summaries[0]["frozen_cache"]["layer"] == run.model.encoder.n_layers == 2
     scored = run.evaluate(split="dev")  # of the command's corpus, beside the run it began from
     assert scored.base is not None and scored.base.cer == first.evaluate(split="dev").adapted.cer
 
@@ -161,6 +165,8 @@ def test_the_run_is_a_base_for_every_way_of_the_paper(
         after = load_file(run.folder / "model/model.safetensors")
         changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
         assert changed and not [k for k in changed if k.startswith("text_encoder.")]
+        trained = make_trainable(load_model(run.folder / "model"), TrainSettings(**train)).names
+        assert trained and not [n for n in trained if n.startswith("hf.text_encoder.")]
         assert any("encoder.layers" in k for k in changed) == (name == "lora")
     for form in ("ct2", "transformers"):
         with pytest.raises((UsageError, BaseError), match="'xlasr_multimodal'"):
