@@ -5,7 +5,8 @@
 A table names a recipe, settings of all cells and settings of each. Every cell is a run in FOLDER
 (``xlasr compare FOLDER/*`` draws them), so what was begun is resumed and what is finished is not
 computed again. Checkpoints are chosen on dev; ``--test`` decodes the test split greedily then,
-``--also`` those of other corpora too.
+``--also`` those of other corpora too, ``--dev`` the corpus's dev with cell and base (what steered
+may have been another's). ``<language>`` in a setting is the corpus's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import yaml
 
 from xlasr import api
 from xlasr.config import DecodeSettings, Recipe
+from xlasr.data.corpus import Corpus
 from xlasr.scoring import Score, rate_interval
 
 
@@ -76,6 +78,13 @@ def row_of(run: api.Run, label: str) -> dict[str, Any]:
     }
 
 
+def dev_scores(run: api.Run) -> dict[str, float]:
+    """Greedy CER on dev of the command's corpus, of the cell and of what it began from."""
+    done = api.evaluate(run, split="dev", name="dev-greedy", decode=DecodeSettings())
+    found = {"dev_cer_of_corpus": done.adapted, "dev_cer_of_base": done.base}
+    return {key: round(100 * score.cer, 1) for key, score in found.items() if score is not None}
+
+
 def test_scores(run: api.Run, also: list[Path]) -> dict[str, str]:
     """Greedy WER and CER with their intervals, on the run's corpus and others; decoded once."""
     found = {}
@@ -111,15 +120,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--test", action="store_true", help="decode the test split too")
     parser.add_argument("--also", action="append", type=Path, default=[], help="and these corpora")
+    parser.add_argument("--dev", action="store_true", help="decode dev of CORPUS, with the base")
     given = parser.parse_args()
     table = read_table(given.table)
     cells: dict[str, list[str]] = table["cells"]
     if wrong := sorted(set(given.only or []) - set(cells)):
         parser.error(f"no cell {', '.join(wrong)} in {given.table}; there are: {', '.join(cells)}")
+    language = Corpus.open(given.corpus).card.language
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.only or cells:
         label = f"{name}{given.suffix}-seed{given.seed}"
         settings = [*table.get("set", []), *cells[name], *given.set]
+        settings = [text.replace("<language>", language) for text in settings]
         run = run_cell(
             given.folder / label,
             given.corpus,
@@ -130,6 +142,8 @@ def main() -> None:
             threads=given.threads,
         )
         row = row_of(run, label)
+        if given.dev:
+            row |= dev_scores(run)
         if given.test:
             row |= test_scores(run, given.also)
         print(json.dumps(row), flush=True)

@@ -342,3 +342,21 @@ def seamless_dir(
     ).save_pretrained(folder)
     transformers.SeamlessM4TFeatureExtractor(feature_size=80, stride=2).save_pretrained(folder)
     return folder
+
+
+def multimodal_dir(folder: Path, *, seed: int = 0, **options: Any) -> Path:
+    """A directory of the small multimodal model: random weights in the new parts too."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from xlasr.models.multimodal import build_multimodal
+
+    whisper = whisper_dir(folder.parent / f"{folder.name}-whisper", max_positions=100, seed=seed)
+    build_multimodal(whisper, folder, **options)
+    state = load_file(folder / "model.safetensors")
+    torch.manual_seed(seed)
+    for name, value in state.items():
+        if ".adapter." in name or name.startswith("text_encoder."):
+            value += torch.randn_like(value) * (0.2 if value.ndim > 1 else 0.1)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder

@@ -35,6 +35,8 @@ def build(folder: Path, kind: str) -> SpeechModel:
     family, base = kind.split("/")
     if base == "whisper":
         path = tiny.whisper_dir(folder, max_positions=100)
+    elif base == "multimodal":
+        path = tiny.multimodal_dir(folder) if not folder.exists() else folder
     elif base in tiny.SEAMLESS:
         path = tiny.seamless_dir(folder, base)
     elif base == "emformer":

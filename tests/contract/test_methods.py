@@ -46,6 +46,7 @@ LORA_TARGETS = {
     "seq2seq/whisper": WHISPER,
     "seq2seq/seamless": SEAMLESS,
     "seq2seq/seamless-v2": SEAMLESS,
+    "seq2seq/multimodal": [*WHISPER, "linear_q", "output_dense"],
     "ctc/whisper": WHISPER,
     "ctc/wav2vec2": ["q_proj", "intermediate_dense"],
     "ctc/wav2vec2-post": ["v_proj"],
@@ -90,7 +91,7 @@ def methods(kind: str) -> dict[str, Method]:
     }
     if kind.startswith("seq2seq"):
         found |= {"decoder adapters": adapter("decoder"), "both adapters": adapter("both")}
-    if "seamless" in kind:
+    if "seamless" in kind or "multimodal" in kind:
         found["length adapters"] = adapter("length")
     return found
 
@@ -277,7 +278,9 @@ def test_the_prompt_follows_the_part(tmp_path: Path) -> None:
     assert whisper.tokenizer.prompt != english
 
 
-@pytest.mark.parametrize("kind", ["seq2seq/whisper", "seq2seq/seamless", "ctc/wav2vec2"])
+@pytest.mark.parametrize(
+    "kind", ["seq2seq/whisper", "seq2seq/seamless", "seq2seq/multimodal", "ctc/wav2vec2"]
+)
 def test_parts_that_do_not_belong(tmp_path: Path, kind: str) -> None:
     model = taught(tmp_path / "base", kind, adapter("encoder"))
     save_part(model, tmp_path / "part")

@@ -318,9 +318,9 @@ def test_seamless_reads_the_source_that_whisper_does_not(
     told: set[str] = set()
     real = SeamlessModel.text_features
 
-    def spy(self: SeamlessModel, sources: Any, language: str = "en") -> Any:
+    def spy(self: SeamlessModel, sources: Any, language: str, target: Any) -> Any:
         told.add(language)
-        return real(self, sources, language)
+        return real(self, sources, language, target)
 
     monkeypatch.setattr(SeamlessModel, "text_features", spy)
     lines = tmp_path / "lines.txt"

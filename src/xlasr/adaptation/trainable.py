@@ -13,6 +13,7 @@ from xlasr.adaptation.layers import chosen_layers
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
+from xlasr.models.multimodal import MultimodalModel
 from xlasr.models.parts import MARK, length_adapter, use_part
 from xlasr.models.run import SpeechModel
 from xlasr.models.seamless import TEXT_ENCODER
@@ -125,7 +126,9 @@ def make_trainable(
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
-        left = name.endswith(unused) or name.startswith(f"hf.{TEXT_ENCODER}")
+        left = name.endswith(unused)
+        if name.startswith(f"hf.{TEXT_ENCODER}"):
+            left = not (settings.part == "full" and isinstance(model, MultimodalModel))
         if parameter is fixed or left:  # sinusoids; nothing uses it; only understands
             trained = False
         elif settings.part == "lora":

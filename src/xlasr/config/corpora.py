@@ -27,6 +27,11 @@ class CorpusSettings(Settings):
     source: str = Field(
         "en", description="BCP-47 tag of the sources of `pairs`, for bases that read them"
     )
+    target: str | None = Field(
+        None,
+        description="BCP-47 tag of the targets of `pairs` (of `text`), where they are not in the "
+        "corpus's language",
+    )
     weight: float = Field(
         1.0,
         gt=0,

@@ -85,6 +85,7 @@ def fit(name: str, recipe: Recipe | None, language: str) -> BaseFit:
 
 def _encoder(base: Base) -> Any:
     from xlasr.models.hub import empty_encoder
+    from xlasr.models.multimodal import MULTIMODAL, MultimodalEncoder, multimodal_class
     from xlasr.models.seamless import SEAMLESS, seamless_class, seamless_encoder
 
     if base.model_type in SEAMLESS:
@@ -93,6 +94,9 @@ def _encoder(base: Base) -> Any:
         config = AutoConfig.from_pretrained(base.folder)
         hf = seamless_class(base.model_type, with_text=False)(config)
         return seamless_encoder(hf, None)
+    if base.model_type == MULTIMODAL:
+        kind = multimodal_class()
+        return MultimodalEncoder(kind(kind.config_class.from_pretrained(base.folder)), None)
     return empty_encoder(base.folder, base.model_type)
 
 

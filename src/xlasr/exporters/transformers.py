@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from xlasr.errors import UsageError
 from xlasr.exporters.adapters import refuse_adapters
+from xlasr.models.multimodal import MULTIMODAL
 
 
 def export_transformers(model_dir: Path, out_dir: Path) -> Path:
@@ -21,8 +23,14 @@ def export_transformers(model_dir: Path, out_dir: Path) -> Path:
         ``out_dir``.
 
     Raises:
-        UsageError: ``out_dir`` exists, or the model has adapters.
+        UsageError: ``out_dir`` exists, the model has adapters, or transformers has no such class.
     """
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] == MULTIMODAL:
+        raise UsageError(
+            f"{model_dir} holds a {MULTIMODAL!r}, and transformers has no class for it: it would "
+            "open as a Whisper without its length adapter. xlasr itself opens the folder"
+        )
     refuse_adapters(model_dir, "transformers' own class")
     if out_dir.exists():
         raise UsageError(f"{out_dir} exists; give a new folder")

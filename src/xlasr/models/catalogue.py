@@ -41,6 +41,15 @@ BUILT_IN = {
     "emformer-small": BuiltIn(
         "emformer-small", "none", 6_393_600, 0, "", "random weights, streaming; for two CPU cores"
     ),
+    "multimodal-tiny": BuiltIn(
+        "multimodal-tiny",
+        "en",
+        45_445_248,
+        76,
+        "MIT (OpenAI)",
+        "whisper-tiny.en with a length adapter and a text encoder still to be trained, as "
+        "SeamlessM4T has them (recipe multimodal-pretrain); family seq2seq",
+    ),
 }
 
 

@@ -20,6 +20,7 @@ from xlasr.models.encoders import (
     SelfSupervisedEncoder,
     WhisperSpeechEncoder,
 )
+from xlasr.models.multimodal import MULTIMODAL, built_in, multimodal_class
 from xlasr.models.seamless import SEAMLESS, seamless_class
 from xlasr.models.streaming import EmformerEncoder, SpeechEncoder
 from xlasr.models.whisper_chunks import ChunkedWhisperEncoder, Chunks
@@ -54,7 +55,7 @@ class Base:
         """Families this base can serve."""
         if self.adapted in ("ctc", "transducer"):
             return (self.adapted,)  # its encoder went its own way; others would not understand it
-        if self.model_type in SEAMLESS:
+        if self.model_type in (*SEAMLESS, MULTIMODAL):
             return ("seq2seq",)
         bare = ("ctc", "transducer")
         return ("ctc", "seq2seq", "transducer") if self.model_type == "whisper" else bare
@@ -95,6 +96,8 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         from xlasr.models.whisper_ct2 import fetch_tiny_en
 
         folder = fetch_tiny_en(cache_dir())
+        if name == "multimodal-tiny":
+            folder = built_in(folder, folder.parent / name)
     elif Path(name.removeprefix(RANDOM)).is_dir():
         folder = _model_of_run(Path(name.removeprefix(RANDOM)))
         is_random = {"config.json"} <= {p.name for p in folder.iterdir()} <= {*ONLY_CONFIGS}
@@ -113,7 +116,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise BaseError(f"{folder}/config.json names no model_type; is it damaged?") from error
-    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS, "emformer")
+    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS, MULTIMODAL, "emformer")
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
     if is_random:
@@ -248,6 +251,15 @@ def load_whisper(folder: Path) -> Any:
     from transformers import WhisperForConditionalGeneration
 
     return _pretrained(WhisperForConditionalGeneration, folder)
+
+
+def load_multimodal(folder: Path) -> Any:
+    """Load a Whisper with length adapter and text encoder in float32.
+
+    Raises:
+        BaseError: Weights are damaged, missing or left over.
+    """
+    return _pretrained(multimodal_class(), folder)
 
 
 def load_self_supervised(folder: Path, weights: bool = True) -> SelfSupervisedEncoder:

@@ -27,12 +27,14 @@ from xlasr.models.hub import (
     base_files,
     empty_encoder,
     load_extractor,
+    load_multimodal,
     load_seamless,
     load_self_supervised,
     load_whisper,
     whisper_encoder,
 )
 from xlasr.models.mms import LAYER, save_mms_adapter
+from xlasr.models.multimodal import MULTIMODAL, MultimodalEncoder, MultimodalModel
 from xlasr.models.parts import MARK, load_part, save_part
 from xlasr.models.pieces import SymbolTokenizer, load_symbols
 from xlasr.models.seamless import SEAMLESS, SeamlessModel, seamless_encoder
@@ -120,16 +122,19 @@ def from_base(
 
 
 def _seq2seq(folder: Path, info: dict[str, Any], context: Context | None) -> Seq2SeqModel:
-    """Whisper or SeamlessM4T from a transformers directory."""
+    """Whisper, SeamlessM4T or the small multimodal model, from a transformers directory."""
     prompted = info.get("prompt_language") or info["language"]
     if info["base"]["model_type"] in SEAMLESS:
         hf = load_seamless(folder)
         encoder = seamless_encoder(hf, load_extractor(folder))
         pieces = SeamlessTokens.load(folder, hf.config.vocab_size, prompted)
         return SeamlessModel(hf, encoder, pieces, info)
-    hf = load_whisper(folder)
+    with_text = info["base"]["model_type"] == MULTIMODAL
+    hf = load_multimodal(folder) if with_text else load_whisper(folder)
     multilingual = getattr(hf.generation_config, "is_multilingual", None)
     tokens = WhisperTokens.load(folder, hf.config.vocab_size, prompted, multilingual=multilingual)
+    if with_text:
+        return MultimodalModel(hf, MultimodalEncoder(hf, context), tokens, info)
     return WhisperModel(hf, WhisperSpeechEncoder(hf.model.encoder, context), tokens, info)
 
 

@@ -169,12 +169,15 @@ class SeamlessModel(Seq2SeqModel):
     encoder: SeamlessEncoder
     tokenizer: SeamlessTokens
 
-    def text_features(self, sources: Sequence[str], language: str = "en") -> Features:
+    def text_features(
+        self, sources: Sequence[str], language: str = "en", target: str | None = None
+    ) -> Features:
         """Collate texts that are to be translated; ``encoder`` takes them as it takes speech.
 
         Args:
             sources: Texts.
             language: BCP-47 tag of all of them.
+            target: Not looked at: what is written follows from the prompt.
 
         Returns:
             Token ids (B, T) int64, their lengths in tokens.

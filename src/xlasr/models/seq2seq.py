@@ -74,12 +74,16 @@ class Seq2SeqModel(nn.Module):
         """Collate clips (of one context, for Whisper); see the encoder."""
         return self.encoder.features(clips, positions)  # type: ignore[no-any-return]
 
-    def text_features(self, sources: Sequence[str], language: str = "en") -> Features:
+    def text_features(
+        self, sources: Sequence[str], language: str = "en", target: str | None = None
+    ) -> Features:
         """Collate texts that take the place of speech; ``encoder`` takes them as well.
 
         Args:
             sources: Texts.
             language: BCP-47 tag of all of them.
+            target: Of what is to be written, for models that are not prompted for it; None is the
+                model's language.
 
         Returns:
             Token ids (B, U) int64, their lengths in tokens.
@@ -182,7 +186,9 @@ class WhisperModel(Seq2SeqModel):
         """Encoder and decoder, without the output layer."""
         return self.hf.model
 
-    def text_features(self, sources: Sequence[str], language: str = "en") -> Features:
+    def text_features(
+        self, sources: Sequence[str], language: str = "en", target: str | None = None
+    ) -> Features:
         """Collate texts; Whisper does not read them: see its encoder's ``forward``."""
         rows = [torch.tensor(self.tokenizer.encode(s), dtype=torch.int64) for s in sources]
         lens = torch.tensor([len(row) for row in rows])

@@ -131,9 +131,11 @@ class TextSet(TrainingSet):
 
     Args:
         source_language: Tag of the sources, as the model is told.
+        target_language: Tag of what is written; None is the language of the stage.
     """
 
     source_language: str = "en"
+    target_language: str | None = None
 
     def item(
         self, at: int, factor: float, augment: AugmentSettings, rng: np.random.Generator
@@ -160,7 +162,7 @@ class TextSet(TrainingSet):
                 "aligned with sound; take seq2seq, or speak the text (xlasr prepare --reader "
                 "spoken-text)"
             )
-        return model.text_features(items, self.source_language)
+        return model.text_features(items, self.source_language, self.target_language)
 
     def heard_s(self, items: Sequence[Any]) -> float:
         """None: nothing is heard."""
@@ -201,7 +203,7 @@ def open_data(
         data: What ``settings`` name.
         settings: The entry of the stage's data.
         form: Named normaliser of the text that is learnt.
-        language: BCP-47 tag that text should be in.
+        language: BCP-47 tag that text should be in, if ``settings`` name none.
         prompt: The same as the model is told; plain text is its own source.
         part: See ``TrainingSet``.
 
@@ -210,10 +212,17 @@ def open_data(
     """
     if isinstance(data, Corpus):
         return open_set(data.split("train"), form, settings.minutes, part)
-    text = clean(data, language)
+    text = clean(data, settings.target or language)
     rows = open_set(text, form, settings.minutes).rows
-    source = settings.source if data.is_pairs else prompt
-    return TextSet(text, rows, form, text.left_out, source_language=source)
+    source = settings.source if data.is_pairs else settings.target or prompt
+    return TextSet(
+        text,
+        rows,
+        form,
+        text.left_out,
+        source_language=source,
+        target_language=settings.target,
+    )
 
 
 def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:

@@ -64,7 +64,7 @@ def set_text_input(
     """
     encoder = model.encoder
     texts = any(isinstance(data, TextSet) for data in sets)
-    if not texts or kind != "mean" or not isinstance(encoder, WhisperSpeechEncoder):
+    if not texts or kind != "mean" or type(encoder) is not WhisperSpeechEncoder:
         return
     path = folder / FILE
     found = _read(path)
