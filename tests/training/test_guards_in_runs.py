@@ -160,11 +160,11 @@ def test_all_blank_run_is_stopped(
         return [Recognised("", 0.0, False) for _ in clips]
 
     monkeypatch.setattr(development, "recognise", nothing)
-    with pytest.raises(TrainingStopped, match="still decodes nothing"):
+    with pytest.raises(TrainingStopped, match="nothing is decoded yet"):
         adapt(whisper_dir, speech, tmp_path / "run", stop={"updates": 12})
     # what the guards counted is kept although there is no summary
     facts = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
-    assert "still decodes nothing" in facts["stopped"]
+    assert "nothing is decoded yet" in facts["stopped"]
     assert facts["cost"]["cpu_s"] > 0
     told = json.loads((tmp_path / "run/stages/0-adapt/stopped.json").read_text("utf-8"))
     assert told["guards"]["all_blank"] == 1

@@ -127,7 +127,7 @@ def test_statistics_are_taken_once_a_stage(emformer: Path, tmp_path: Path) -> No
 def test_the_named_shapes_are_bases(tmp_path: Path) -> None:
     base = find_base("emformer-small")
     assert (base.name, base.model_type) == (f"{RANDOM}emformer-small", "emformer")
-    assert base.is_random and base.families == ("ctc",)
+    assert base.is_random and base.families == ("ctc", "transducer")
     assert find_base(base.name) == base
     assert find_base("emformer-20").sha256 != base.sha256
 
