@@ -247,3 +247,15 @@ def test_the_real_parallel_text_has_no_line_of_dev_and_test(
         assert len(held_out) > 100
         assert not said & held_out
         assert len(said & known) > 0.9 * len(said)  # so that the comparison compares
+
+
+@pytest.mark.real
+def test_all_is_every_work_that_has_both_languages() -> None:
+    build = parallel_text.build
+    fetched(lambda: build("all", "en", "it") and Path())
+    (game, of_game), (prompts, of_prompts) = (build(w, "en", "it") for w in ("fillets", "asterisk"))
+    pairs, left_out = build("all", "en", "it")
+    assert pairs == [*game, *prompts] and len(prompts) > 250
+    key = "of a dev or test group"
+    assert left_out[key] == of_game[key] + of_prompts[key]
+    assert build("all", "en", "cs") == build("fillets", "en", "cs")

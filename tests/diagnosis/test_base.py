@@ -17,11 +17,13 @@ from xlasr.diagnosis.fit import fit
 from xlasr.errors import BaseError, UsageError
 from xlasr.models.hub import (
     find_base,
+    load_multimodal,
     load_seamless,
     load_self_supervised,
     load_whisper,
     whisper_encoder,
 )
+from xlasr.models.multimodal import MultimodalEncoder
 from xlasr.models.seamless import seamless_encoder
 from xlasr.models.tokenizer import CharTokenizer
 
@@ -43,13 +45,16 @@ def ctc(mode: str, **more: object) -> Recipe:
 
 
 @pytest.mark.parametrize(
-    "kind", [*tiny.SEAMLESS, "wav2vec2", "hubert-group", "w2v-bert", "whisper"]
+    "kind", [*tiny.SEAMLESS, "wav2vec2", "hubert-group", "w2v-bert", "whisper", "multimodal"]
 )
 def test_frames_are_those_of_the_model(tmp_path: Path, kind: str) -> None:
     """The architecture without weights against the loaded model."""
     if kind == "whisper":
         folder = tiny.whisper_dir(tmp_path / "base")
         encoder = whisper_encoder(load_whisper(folder).model.encoder, None)
+    elif kind == "multimodal":
+        folder = tiny.multimodal_dir(tmp_path / "base")
+        encoder = MultimodalEncoder(load_multimodal(folder), None)
     elif kind in tiny.SEAMLESS:
         folder = tiny.seamless_dir(tmp_path / "base", kind)
         encoder = seamless_encoder(load_seamless(folder), None)
@@ -60,9 +65,10 @@ def test_frames_are_those_of_the_model(tmp_path: Path, kind: str) -> None:
     for n_samples in (4000, 16_000, 16_001, 123_456):
         assert found.frames(n_samples) == int(encoder.out_lens(torch.tensor([n_samples]))[0])
     assert found.max_samples == encoder.max_samples
+    both = (*tiny.SEAMLESS, "multimodal")
     families = {
         "whisper": ("ctc", "seq2seq", "transducer"),
-        **dict.fromkeys(tiny.SEAMLESS, ("seq2seq",)),
+        **dict.fromkeys(both, ("seq2seq",)),
     }
     assert found.families == families.get(kind, ("ctc", "transducer"))
 

@@ -94,7 +94,7 @@ class TrainSettings(Settings):
         "full",
         description="head: CTC head, or the decoder; layers: head and the top encoder layers; "
         "lora, adapter: these alone, and a CTC head; length_adapter: what shortens the sequence "
-        "behind the encoder of SeamlessM4T (46 M weights), alone",
+        "behind the encoder of SeamlessM4T (46 M weights) or multimodal-tiny (4 M), alone",
     )
     top_layers: int = Field(0, ge=0, description="encoder layers trained under `layers`")
     lora: LoraSettings = LoraSettings()

@@ -62,7 +62,7 @@ def export_ct2(model_dir: Path, out_dir: Path, *, dtype: str = "float16") -> Pat
     if config.get("model_type") != "whisper":
         raise BaseError(
             f"{model_dir} holds a {config.get('model_type')!r}; CTranslate2 export is for Whisper. "
-            "The format transformers takes any model with a decoder"
+            "The format transformers takes Whisper and SeamlessM4T"
         )
     refuse_adapters(model_dir, "CTranslate2's Whisper")
     generation: dict[str, Any] = {}

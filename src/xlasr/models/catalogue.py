@@ -35,12 +35,6 @@ BUILT_IN = {
         "MIT (OpenAI)",
         "real Whisper, English only; families seq2seq and ctc",
     ),
-    "emformer-20": BuiltIn(
-        "emformer-20", "none", 63_605_760, 0, "", "random weights, streaming; 20 layers, for GPUs"
-    ),
-    "emformer-small": BuiltIn(
-        "emformer-small", "none", 6_393_600, 0, "", "random weights, streaming; for two CPU cores"
-    ),
     "multimodal-tiny": BuiltIn(
         "multimodal-tiny",
         "en",
@@ -49,6 +43,12 @@ BUILT_IN = {
         "MIT (OpenAI)",
         "whisper-tiny.en with a length adapter and a text encoder still to be trained, as "
         "SeamlessM4T has them (recipe multimodal-pretrain); family seq2seq",
+    ),
+    "emformer-20": BuiltIn(
+        "emformer-20", "none", 63_605_760, 0, "", "random weights, streaming; 20 layers, for GPUs"
+    ),
+    "emformer-small": BuiltIn(
+        "emformer-small", "none", 6_393_600, 0, "", "random weights, streaming; for two CPU cores"
     ),
 }
 

@@ -15,11 +15,7 @@ from xlasr.models.bin_weights import bin_files, convert, converted_folder
 from xlasr.models.catalogue import BUILT_IN
 from xlasr.models.emformer import Emformer
 from xlasr.models.emformer_config import EMFORMERS, EmformerConfig
-from xlasr.models.encoders import (
-    Context,
-    SelfSupervisedEncoder,
-    WhisperSpeechEncoder,
-)
+from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
 from xlasr.models.multimodal import MULTIMODAL, built_in, multimodal_class
 from xlasr.models.seamless import SEAMLESS, seamless_class
 from xlasr.models.streaming import EmformerEncoder, SpeechEncoder

@@ -158,13 +158,11 @@ class MultimodalModel(WhisperModel):
         """
         if input_lens is None or states.shape[1] < int(input_lens.max()):
             return super().decoder_states(states, inputs)
-        lens = text_positions(input_lens).to(states.device)
-        alone: dict[int, Tensor] = {}
-        for n in sorted(set(lens.tolist())):
-            rows = torch.nonzero(lens == n)[:, 0]
-            found = super().decoder_states(states[rows, :n], inputs[rows])
-            alone.update(zip(rows.tolist(), found, strict=True))
-        return torch.stack([alone[at] for at in range(len(states))])
+
+        def run(alone: Tensor, rows: Tensor) -> tuple[Tensor]:
+            return (super(MultimodalModel, self).decoder_states(alone, inputs[rows]),)
+
+        return by_length(states, text_positions(input_lens), run)[0]
 
     def set_generation_config(self) -> None:
         """As Whisper's; the folder names the class that it holds."""

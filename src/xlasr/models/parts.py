@@ -147,7 +147,8 @@ def length_adapter(model: CTCModel | Seq2SeqModel | Transducer) -> nn.Module:
     if found is None:
         raise UsageError(
             f"the base {model.info['base']['name']} ({model.info['base']['model_type']}) has no "
-            "length adapter: SeamlessM4T has one, and self-supervised bases with add_adapter"
+            "length adapter: SeamlessM4T has one, multimodal-tiny, and self-supervised bases with "
+            "add_adapter"
         )
     return found
 
