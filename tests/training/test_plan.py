@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import small
 from tests import tiny
 from typer.testing import CliRunner
 
@@ -68,3 +69,20 @@ def test_a_base_of_which_nothing_was_measured(speech: Path, tmp_path: Path) -> N
             planning.plan(speech, seamless, measure=False, parts=parts)
     with pytest.raises(UsageError, match="--keep is for Whisper"):
         planning.plan(speech, seamless, measure=False, keep="x")
+
+
+def test_the_nearest_language_is_learnt_first(
+    whisper_dir: Path, speech: Path, tmp_path: Path
+) -> None:
+    far, near = (small.write_speech(tmp_path / tag, language=tag).path for tag in ("nl", "sk"))
+    found = planning.plan(speech, str(whisper_dir), related=[far, near], threads=1)
+    first, second = found.recipe.stages
+    assert [entry.path for entry in first.data] == [str(near)]
+    assert first.stop.updates == second.stop.updates == planning.LEAST_UPDATES
+    assert first.init == "base" and second.init == first.name and second.output.mode == "extend"
+    assert any("Slovak first" in line and "Dutch" in line for line in found.because)
+    assert found.cpu_s_an_update  # both stages ran
+    with pytest.raises(UsageError, match="for a new CTC head"):
+        planning.plan(speech, str(whisper_dir), related=[near], parts=True, measure=False)
+    with pytest.raises(UsageError, match="the target itself"):
+        planning.plan(speech, str(whisper_dir), related=[speech], measure=False)

@@ -52,6 +52,7 @@ def plan(
     text: Sequence[str] = (),
     keep: str | None = None,
     parts: bool = False,
+    related: Sequence[str | Path] = (),
     threads: int | None = None,
     measure: bool = True,
 ) -> Plan:
@@ -63,6 +64,7 @@ def plan(
         text: Text files or corpora of the language, for the language model.
         keep: A corpus of a language that the base knows and must not forget.
         parts: Whether many languages should share one frozen base.
+        related: Corpora of other languages; the nearest one is learnt first (``xlasr pivots``).
         threads: CPU threads of the timed updates; None is all cores.
         measure: Whether to time updates on this machine.
 
@@ -77,6 +79,9 @@ def plan(
     minutes = float(opened.split("train").durations_s.sum()) / 60
     name, because = _method(found, minutes, keep, parts)
     settings, more = _settings(name, minutes, text, keep)
+    if related:
+        name, settings, near = _behind_related(name, opened, settings, related)
+        more += near
     recipe = load_recipe(name, settings)
     described = (
         f"{name} for {minutes:.0f} minutes of {opened.card.language}, proposed by xlasr plan"
@@ -112,6 +117,39 @@ def _method(base: Base, minutes: float, keep: str | None, parts: bool) -> tuple[
         "(16.5 % CER; Whisper's own decoder 20.3 to 22.4 %)"
     )
     return "ctc", [why if minutes < 600 else f"{why}; at {minutes / 60:.0f} hours not measured"]
+
+
+def _behind_related(
+    name: str, corpus: Corpus, settings: list[str], related: Sequence[str | Path]
+) -> tuple[str, list[str], list[str]]:
+    """The recipe that learns the nearest of the languages first, its settings and reasons."""
+    from xlasr.diagnosis.pivots import pivots
+
+    if name != "ctc":
+        raise UsageError(f"--related is for a new CTC head, and this plan is {name}: leave it out")
+    languages: dict[str, str] = {}
+    for path in related:
+        other = Corpus.open(path)
+        if "train" not in other.splits:
+            raise DataError(f"{path} has no train split; make it with xlasr prepare")
+        if other.language == corpus.language:
+            raise UsageError(
+                f"{path} is {other.language} too, the target itself: --related is for other "
+                "languages"
+            )
+        languages.setdefault(other.language, str(path))
+    ranking = pivots(corpus.language, [corpus.path, *languages.values()], audio=False)
+    first = ranking.candidates[0]
+    path = languages[first.language]
+    others = ", ".join(c.name for c in ranking.candidates[1:])
+    because = [
+        f"{first.name} first: the nearest to {ranking.name}"
+        + (f" of what is at hand (behind it: {others}; xlasr pivots shows why)" if others else "")
+        + "; letters that both have are kept"
+    ]
+    updates = next(s for s in settings if s.startswith("adapt.stop.updates="))
+    of_stage = [updates.replace("adapt", "related", 1), f'related.data=[{{path: "{path}"}}]']
+    return "ctc-related", [*settings, *of_stage], because
 
 
 def _settings(

@@ -90,6 +90,10 @@ def plan(
     parts: Annotated[
         bool, typer.Option("--parts", help="many languages shall share one frozen base")
     ] = False,
+    related: Annotated[
+        list[Path] | None,
+        typer.Option(help="corpus of another language; the nearest is learnt first; repeatable"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
     measure: Annotated[bool, typer.Option(help="time a few updates on this machine")] = True,
     out: Annotated[Path | None, typer.Option(help="write the recipe to this YAML file")] = None,
@@ -109,6 +113,7 @@ def plan(
         text=text or (),
         keep=None if keep is None else str(keep),
         parts=parts,
+        related=related or (),
         threads=threads,
         measure=measure,
     )
