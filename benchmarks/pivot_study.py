@@ -116,6 +116,7 @@ def error_rates(
         f"adapt.stop.updates={given.updates}",
         f"adapt.evaluate.every={given.updates}",
         f"adapt.data=[{{minutes: {given.minutes}}}]",
+        *given.set,
     ]
     greedy = DecodeSettings(beam=1, lm_order=0)
     found: dict[str, dict[str, float]] = {target: {} for target in given.targets}
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=1200)
     parser.add_argument("--listen", type=float, default=3.0, help="minutes of each for the ranking")
     parser.add_argument("--run", type=Path, help="CTC run that times letters")
+    parser.add_argument("--set", action="append", default=[], help="adapt.field=value, all pivots")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
