@@ -194,7 +194,11 @@ def test_pieces_and_a_second_stage(whisper_dir: Path, speech: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("family", "changes", "problem"),
     [
-        ("transducer", {"objectives": [{"kind": "ctc"}]}, "does not fit the family 'transducer'"),
+        (
+            "transducer",
+            {"objectives": [{"kind": "cross_entropy"}]},
+            "does not fit the family 'transducer'",
+        ),
         ("ctc", {"objectives": [{"kind": "transducer"}]}, "does not fit the family 'ctc'"),
         ("ctc", {"objectives": [{"kind": "ctc", "transducer": {}}]}, "objective 'transducer' only"),
         ("transducer", {"output": {"mode": "cut"}}, "which takes keep, replace"),

@@ -18,6 +18,7 @@ from xlasr.models.parts import MARK, length_adapter, use_part
 from xlasr.models.run import SpeechModel
 from xlasr.models.seamless import TEXT_ENCODER
 from xlasr.models.seq2seq import Seq2SeqModel
+from xlasr.models.transducer import Transducer
 
 DROPOUTS = (
     *("dropout", "hidden_dropout", "output_dropout", "final_dropout"),
@@ -121,12 +122,14 @@ def make_trainable(
     )
     if not has_text:
         unused = (*unused, "head.weight", "head.bias")
+    waiting = isinstance(model, Transducer) and model.by_ctc
     frozen = {id(p) for layer in resting for p in layer.parameters()}
     own_head = not isinstance(model, Seq2SeqModel)
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
         left = name.endswith(unused)
+        left = left or (waiting and name.startswith(("predictor.", "joiner.", "simple.")))
         if name.startswith(f"hf.{TEXT_ENCODER}"):
             left = not (settings.part == "full" and isinstance(model, MultimodalModel))
         if parameter is fixed or left:  # sinusoids; nothing uses it; only understands

@@ -11,7 +11,7 @@ from xlasr.models.ctc import CTCModel
 from xlasr.models.heads import register_heads
 from xlasr.models.parts import Part, hold_part, use_part
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import WhisperModel
+from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
 from xlasr.models.tokenizer import CharTokenizer
 
 NewHead = Callable[[str, CharTokenizer], nn.Linear]
@@ -38,18 +38,18 @@ def cut_to_text(model: SpeechModel, texts: Iterable[str]) -> int:
 
 
 def extend_to_text(model: SpeechModel, texts: Iterable[str]) -> int:
-    """Grow a CTC head by the letters of ``texts`` that it lacks.
+    """Grow a CTC head or a transducer by the letters of ``texts`` that it lacks.
 
     Returns:
         How many were added.
 
     Raises:
-        UsageError: The model has no CTC head.
+        UsageError: The model writes no letters.
     """
-    if not isinstance(model, CTCModel):
+    if not isinstance(model.tokenizer, CharTokenizer) or isinstance(model, Seq2SeqModel):
         raise UsageError(
-            "output.mode: extend is for ctc; the pieces of a decoder are given, the symbols of a "
-            "transducer kept or replaced"
+            "output.mode: extend is for models that write letters; pieces are kept, cut "
+            "(Whisper's) or replaced"
         )
     wider = model.tokenizer.extended(texts)
     added = len(wider) - len(model.tokenizer)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from xlasr.errors import DataError, UsageError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
+from xlasr.models.tokenizer import CharTokenizer
+from xlasr.models.transducer import Transducer
 
 SAMPLE_RATE = 16_000
 WINDOW_S = 8.0
@@ -43,13 +46,18 @@ class Posteriors:
 
 
 def aligner(model: SpeechModel) -> CTCModel:
-    """Return ``model`` if it can align.
+    """Return ``model`` if it can align; of a transducer, the CTC head beside it.
 
     Raises:
-        UsageError: It is no CTC model.
+        UsageError: It is no CTC model and has no such head.
     """
     if isinstance(model, CTCModel):
         return model
+    symbols = model.tokenizer
+    if isinstance(model, Transducer) and "ctc" in model.aids and isinstance(symbols, CharTokenizer):
+        beside = CTCModel(model.encoder, symbols, model.info)
+        beside.head = cast(nn.Linear, model.aids["ctc"])
+        return beside.eval()
     raise UsageError(
         f"a {model.family} model has no frames that stand for letters, so it cannot align text to "
         "sound. Give a CTC run of the same language as aligner (xlasr transcribe --words --aligner "

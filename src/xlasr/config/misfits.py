@@ -16,7 +16,7 @@ OBJECTIVE_OF = {"ctc": "ctc", "seq2seq": "cross_entropy", "transducer": "transdu
 MODES_OF = {
     "ctc": ("keep", "replace", "extend"),
     "seq2seq": ("keep", "cut"),
-    "transducer": ("keep", "replace"),
+    "transducer": ("keep", "replace", "extend"),
 }
 """What may happen to its vocabulary."""
 
@@ -50,7 +50,7 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                 known = [*OBJECTIVE_OF.values(), "ewc", *WITHOUT_TEXT]
                 hint = did_you_mean(str(kind), known)
                 problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
-            elif wanted and kind and kind != wanted:
+            elif wanted and kind and kind not in (wanted, "ctc" if family == "transducer" else ""):
                 problems.append(
                     f"stage {name!r}: objective {kind!r} does not fit the family {family!r}, "
                     f"which takes {wanted!r}"

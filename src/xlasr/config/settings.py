@@ -122,8 +122,8 @@ class OutputSettings(Settings):
 
     mode: Literal["keep", "cut", "replace", "extend"] = Field(
         "keep",
-        description="keep; cut Whisper's pieces to those the text uses; replace: a new CTC "
-        "alphabet; extend: new letters behind the ones a head has",
+        description="keep; cut Whisper's pieces to those the text uses; replace: a new alphabet "
+        "(of a transducer: new predictor and joiner); extend: new letters behind those there are",
     )
     text: Literal["headline", "raw", "phones"] = Field(
         "headline",
@@ -192,7 +192,8 @@ class ObjectiveSettings(Settings):
     """One term of the loss."""
 
     kind: str = Field(
-        description="ctc, cross_entropy, transducer, masked_contrastive; ewc beside one of these"
+        description="ctc (for a transducer: a head beside it), cross_entropy, transducer, "
+        "masked_contrastive; ewc beside one of these"
     )
     weight: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")

@@ -174,7 +174,7 @@ def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[H
         )
         return [hypotheses[0] for hypotheses in lists]
     lens = model.out_lens(features.input_lens)
-    if isinstance(model, Transducer):
+    if isinstance(model, Transducer) and not model.by_ctc:
         modified = model.shape.modified
         spoken = [rows[: int(n)] for rows, n in zip(states, lens, strict=True)]
         if options.beam == 1 and options.lm is None:

@@ -1,6 +1,6 @@
 """Modules that only an objective needs: they help to train the encoder, and decode nothing.
 
-They belong to the model of a stage, by the name of their objective (``CTCModel.aids``): trained and
+They belong to the model of a stage, by the name of their objective (``model.aids``): trained and
 saved with it, so that resume is exact and a later stage, or a later run, can go on with them. A
 stage without their objective drops them, and says so.
 """
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from xlasr.errors import BaseError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import SelfSupervisedEncoder
-from xlasr.models.streaming import SpeechEncoder
+from xlasr.models.transducer import Transducer
 from xlasr.registry import Registry
 
-Builder = Callable[[SpeechEncoder], nn.Module]
+Aided = CTCModel | Transducer
+Builder = Callable[[Aided], nn.Module]
 AIDS: Registry[Builder] = Registry("aid of an objective")
 
 
@@ -48,12 +49,13 @@ class ContrastiveAid(nn.Module):
 
 
 @AIDS.register("masked_contrastive")
-def contrastive_aid(encoder: SpeechEncoder) -> ContrastiveAid:
-    """A new quantiser for an encoder.
+def contrastive_aid(model: Aided) -> ContrastiveAid:
+    """A new quantiser for the model's encoder.
 
     Raises:
         BaseError: The encoder is of another kind.
     """
+    encoder = model.encoder
     kind = encoder.hf.config.model_type
     if kind != "wav2vec2" or not isinstance(encoder, SelfSupervisedEncoder):
         raise BaseError(
@@ -68,12 +70,23 @@ def contrastive_aid(encoder: SpeechEncoder) -> ContrastiveAid:
     return ContrastiveAid(encoder.hf.config)
 
 
-def load_aid(kind: str, encoder: SpeechEncoder, folder: Path | None) -> tuple[nn.Module, bool]:
+@AIDS.register("ctc")
+def ctc_head(model: Aided) -> nn.Linear:
+    """A CTC head beside a transducer, over its symbols (id 0 is the blank of both)."""
+    return nn.Linear(model.encoder.dim, len(model.tokenizer))
+
+
+def aids_wanted(model: Aided, kinds: Sequence[str]) -> list[str]:
+    """Objectives among ``kinds`` that need an aid; a CTC model's own head is none."""
+    return [kind for kind in kinds if kind in AIDS and not (kind == model.family == "ctc")]
+
+
+def load_aid(kind: str, model: Aided, folder: Path | None) -> tuple[nn.Module, bool]:
     """The aid of an objective, with the base's weights where it has them.
 
     Args:
         kind: Name of the objective.
-        encoder: Of the model.
+        model: Whom it helps.
         folder: The base, as transformers saved it for pretraining; None for a new aid.
 
     Returns:
@@ -82,7 +95,7 @@ def load_aid(kind: str, encoder: SpeechEncoder, folder: Path | None) -> tuple[nn
     Raises:
         BaseError: The encoder is of another kind, or the base has some of the weights only.
     """
-    aid = AIDS[kind](encoder)
+    aid = AIDS[kind](model)
     held = {} if folder is None else _tensors(folder, set(aid.state_dict()))
     if not held:
         return aid, False
@@ -93,7 +106,7 @@ def load_aid(kind: str, encoder: SpeechEncoder, folder: Path | None) -> tuple[nn
     return aid, True
 
 
-def set_aids(model: CTCModel, wanted: Sequence[str], folder: Path | None) -> list[str]:
+def set_aids(model: Aided, wanted: Sequence[str], folder: Path | None) -> list[str]:
     """Give a model the aids of these objectives; drop all others.
 
     Args:
@@ -112,7 +125,7 @@ def set_aids(model: CTCModel, wanted: Sequence[str], folder: Path | None) -> lis
         del model.aids[kind]
         said.append(f"the weights that only {kind} needs are dropped")
     for kind in [kind for kind in wanted if kind not in model.aids]:
-        model.aids[kind], known = load_aid(kind, model.encoder, folder)
+        model.aids[kind], known = load_aid(kind, model, folder)
         said.append(
             f"{kind} " + ("goes on with the base's own" if known else "begins with new weights")
         )

@@ -50,7 +50,7 @@ class Base:
     def families(self) -> tuple[str, ...]:
         """Families this base can serve."""
         if self.adapted in ("ctc", "transducer"):
-            return (self.adapted,)  # its encoder went its own way; others would not understand it
+            return ("ctc", "transducer")  # no decoder would understand its encoder any more
         if self.model_type in (*SEAMLESS, MULTIMODAL):
             return ("seq2seq",)
         bare = ("ctc", "transducer")

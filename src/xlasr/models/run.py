@@ -99,6 +99,8 @@ def from_base(
         )
     if base.adapted == family:
         return _go_on(base, info, context)
+    if base.adapted and family != "seq2seq":
+        return _other_head(base, family, info, context, alphabet, shape)
     if family == "seq2seq":
         return _seq2seq(base.folder, info, whole)
     if alphabet is None:
@@ -153,6 +155,38 @@ def _go_on(base: Base, info: dict[str, Any], context: Context | Chunks | None) -
     elif isinstance(model.encoder, WhisperSpeechEncoder) and not isinstance(context, Chunks):
         model.encoder.context = context
     return model
+
+
+def _other_head(
+    base: Base,
+    family: str,
+    info: dict[str, Any],
+    context: Context | Chunks | None,
+    alphabet: SymbolTokenizer | None,
+    shape: TransducerShape | None,
+) -> SpeechModel:
+    """A transducer on the encoder of a finished CTC run, or the other way round.
+
+    Over the same letters a transducer takes the CTC head along, as its aid.
+    """
+    finished = load_model(base.folder)
+    encoder = finished.encoder
+    if isinstance(encoder, WhisperSpeechEncoder | ChunkedWhisperEncoder):
+        encoder = whisper_encoder(encoder.hf, context)
+    if isinstance(finished, CTCModel) and family == "transducer":
+        if finished.heads or not (alphabet or finished.tokenizer.symbols):
+            raise BaseError(f"{base.name} has no one alphabet that a transducer could begin with")
+        model = Transducer(
+            encoder, alphabet or finished.tokenizer, info, shape or TransducerShape()
+        )
+        if len(model.tokenizer) == len(finished.tokenizer) and (
+            model.tokenizer.symbols == finished.tokenizer.symbols
+        ):
+            model.aids["ctc"] = finished.head
+        return model
+    if not isinstance(alphabet, CharTokenizer):
+        raise BaseError("a CTC head spells letters; pieces are for the family 'transducer'")
+    return CTCModel(encoder, alphabet, info)
 
 
 def save_model(
@@ -211,7 +245,7 @@ def save_model(
         **model.info,
         "context": None if context is None else asdict(context),
     }
-    if isinstance(model, CTCModel) and model.aids:
+    if isinstance(model, CTCModel | Transducer) and model.aids:
         meta["aids"] = list(model.aids)
     has_extractor = (folder / "preprocessor_config.json").exists()
     if isinstance(model.encoder, SelfSupervisedEncoder) and not has_extractor:  # random weights
@@ -253,7 +287,7 @@ def load_model(folder: Path) -> SpeechModel:
             model = Transducer(encoder, load_symbols(folder), meta)
         else:
             model = CTCModel(encoder, CharTokenizer.load(folder), meta)
-            model.aids.update({kind: AIDS[kind](encoder) for kind in aids})
+        model.aids.update({kind: AIDS[kind](model) for kind in aids})
         try:
             state = load_file(str(folder / "model.safetensors"))
             missing, unexpected = model.load_state_dict(state, strict=False)

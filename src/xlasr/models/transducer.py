@@ -1,4 +1,8 @@
-"""A transducer on any speech encoder: predictor, joiner, and the simple joiner that prunes."""
+"""A transducer on any speech encoder: predictor, joiner, and the simple joiner that prunes.
+
+With the objective ``ctc`` a CTC head stands beside them (``models/aids.py``): it teaches the
+encoder while the lattice is still noise, and is not needed to decode.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xlasr.errors import UsageError
+from xlasr.errors import BaseError, UsageError
 from xlasr.models.encoders import Clips, Features
 from xlasr.models.pieces import SymbolTokenizer
 from xlasr.models.streaming import SpeechEncoder
+from xlasr.models.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:
     from xlasr.models.parts import Part
@@ -121,6 +126,7 @@ class Transducer(nn.Module):
         self.info = info
         info["transducer"] = asdict(self.shape)
         self.dropout = nn.Dropout(dropout)
+        self.aids = nn.ModuleDict()  # by objective; see models.aids
         self.replace(tokenizer)
         self.adapter: Any = None  # a peft model, when LoRA was injected
         self.parts: dict[str, Part] = {}  # see models.parts
@@ -139,6 +145,47 @@ class Transducer(nn.Module):
         self.predictor = Predictor(n_classes, self.shape, self.dropout.p)
         self.joiner = Joiner(self.encoder.dim, n_classes, self.shape)
         self.simple = SimpleJoiner(self.encoder.dim, n_classes, self.shape)
+        self.aids.clear()  # a CTC head knew the old symbols
+
+    def extend(self, tokenizer: CharTokenizer) -> None:
+        """Grow by new letters; the letters it has keep their ids and rows.
+
+        Raises:
+            BaseError: It writes pieces, or ``tokenizer`` does not begin with the letters it has.
+        """
+        old = self.tokenizer
+        n = len(old)
+        if not isinstance(old, CharTokenizer) or tokenizer.symbols[: n - 1] != old.symbols:
+            raise BaseError(
+                "a transducer can only be extended behind its last letter, and one that writes "
+                "pieces not at all: say output.mode: replace, or pretrain on pieces of all texts "
+                "(output.extra_text)"
+            )
+        before = [(k, v) for k, v in self.named_parameters() if not k.startswith("encoder.")]
+        had_ctc = "ctc" in self.aids
+        self.replace(tokenizer)
+        if had_ctc:
+            self.aids["ctc"] = nn.Linear(self.encoder.dim, len(tokenizer))
+        now = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, weights in before:
+                now[name][: len(weights)] = weights
+
+    @property
+    def by_ctc(self) -> bool:
+        """Whether only its CTC head has been trained: it writes until the joiner is."""
+        return self.info.get("decoder") == "ctc"
+
+    def log_probs(self, states: Tensor) -> Tensor:
+        """CTC head on encoder states: (B, T', D) -> (B, T', V) log-probabilities, float32.
+
+        Raises:
+            BaseError: There is no such head: no stage had the objective ``ctc``.
+        """
+        if "ctc" not in self.aids:
+            raise BaseError("this transducer has no CTC head; give its stage the objective ctc too")
+        logits = self.aids["ctc"](self.dropout(states))
+        return torch.log_softmax(logits.float(), dim=-1)
 
     def features(self, clips: Clips, positions: int | None = None) -> Features:
         """Collate clips; see the encoder."""

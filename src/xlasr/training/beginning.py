@@ -134,7 +134,8 @@ def build_model(
     if stage.init == "base":
         alphabet: SymbolTokenizer | None = None
         shape = TransducerShape(**recipe.transducer.model_dump()) if recipe.transducer else None
-        if recipe.family == "transducer" != base.adapted:
+        kept = base.adapted == "transducer" or (base.adapted and output.mode != "replace")
+        if recipe.family == "transducer" and not kept:
             alphabet = symbol_tokenizer(texts[language], output.pieces)
         elif recipe.family == "ctc":
             alphabet = (
@@ -156,8 +157,8 @@ def build_model(
     reset_layers(model, stage.reset)
     if isinstance(model, CTCModel):
         _heads(model, stage, texts, sets)
-    elif isinstance(model, Transducer) and output.mode == "replace":
-        model.replace(symbol_tokenizer(texts[language], output.pieces))
+    elif isinstance(model, Transducer):
+        _symbols(model, stage, texts[language])
     elif output.mode == "cut":
         cut_to_text(model, texts[language])
     model.info.update(language=language, text=output.text)
@@ -171,6 +172,18 @@ def build_model(
         )
         model.encoder.masks = model.encoder.can_mask and wants_masks
     return model
+
+
+def _symbols(model: Transducer, stage: Stage, texts: Sequence[str]) -> None:
+    """Give a transducer the symbols that the stage asks for, and say what of it can write."""
+    if stage.output.mode == "replace":
+        model.replace(symbol_tokenizer(texts, stage.output.pieces))
+    elif stage.output.mode == "extend":
+        extend_to_text(model, texts)
+    if all(o.kind in ("ctc", "ewc") for o in stage.objectives):
+        model.info["decoder"] = "ctc"  # predictor and joiner are not trained
+    else:
+        model.info.pop("decoder", None)
 
 
 def _heads(
