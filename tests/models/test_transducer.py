@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests import tiny
 
+from xlasr.config import load_recipe
 from xlasr.errors import BaseError, DataError, UsageError
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
@@ -124,6 +125,23 @@ def test_a_finished_transducer_is_a_base(tmp_path: Path) -> None:
     assert torch.equal(outputs(again.eval())[0], outputs(model)[0])
     with pytest.raises(BaseError, match="families it serves: ctc, transducer"):
         from_base(base, "seq2seq", context=None, language="cs")
+
+
+def test_the_large_one_has_the_size_of_torchaudios() -> None:
+    letters = CharTokenizer([chr(0x4E00 + i) for i in range(4096)])
+    with torch.device("meta"):
+        model = from_base(
+            find_base("emformer-20"),
+            "transducer",
+            context=None,
+            language="en",
+            alphabet=letters,
+            shape=TransducerShape(**load_recipe("emformer-20").transducer.model_dump()),
+        )
+    parts = (model.encoder, model.predictor, model.joiner)
+    n_weights = sum(p.numel() for part in parts for p in part.parameters())
+    own_projection = sum(p.numel() for p in model.joiner.encoder.parameters())
+    assert round((n_weights - own_projection) / 1e6, 1) == 76.7  # emformer_rnnt_base
 
 
 def test_new_symbols_keep_the_encoder(tmp_path: Path) -> None:
