@@ -29,6 +29,7 @@ from typing import Any
 
 from study import row_of, run_cell, test_scores
 from xlasr import api
+from xlasr.config import load_recipe
 from xlasr.data.corpus import Corpus
 
 CORPORA = {tag: f"asterisk-{tag}" for tag in ("en", "es", "fr", "it")}
@@ -136,11 +137,13 @@ def run_of(name: str, known: dict[str, Cell], given: argparse.Namespace) -> api.
     """The run of a cell; those it begins from are made first."""
     cell = known[name]
     base = None if cell.base is None else str(run_of(cell.base, known, given).folder)
+    stages = {stage.name for stage in load_recipe(cell.recipe).stages}
+    of_all = [text for text in given.set if text.split(".")[0] in stages]
     return run_cell(
         given.folder / f"{name}-seed{given.seed}",
         given.corpora / CORPORA[cell.target],
         cell.recipe,
-        [*cell.settings, *given.set],
+        [*cell.settings, *of_all],
         base=base,
         seed=given.seed,
         threads=given.threads,
@@ -167,7 +170,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=600, help="updates of the lattice")
     parser.add_argument("--more", type=int, default=150, help="updates of MinWER, or of more")
     parser.add_argument("--every", type=int, default=100, help="updates between looks at dev")
-    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
+    parser.add_argument("--set", action="append", default=[], help="stage.field=value, where it is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--test", action="store_true", help="decode the test split too")
