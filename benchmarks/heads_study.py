@@ -51,6 +51,8 @@ def language_cells(corpora: Path) -> dict[str, tuple[Path, list[str]]]:
         for kind, settings in KINDS.items()
         for tag, name in CORPORA.items()
     }
+    for tag in CORPORA:  # a model of its own, as any other CTC run (a pivot for pivot_study too)
+        cells[f"{tag}-full"][1].append("adapt.output.heads=shared")
     first, *others = CORPORA.values()
     paths = ["{path: main}", *(f"{{path: {corpora / name}}}" for name in others)]
     together = f"adapt.data=[{', '.join(paths)}]"
@@ -67,7 +69,7 @@ def budget(stage: str, updates: int, every: int | None) -> list[str]:
 def more_of(run: api.Run) -> dict[str, Any]:
     """What a cell says besides ``row_of``: MB a language, CER by language, seconds an update."""
     model = run.folder / "model"
-    parts = sorted((model / "parts").iterdir())
+    parts = sorted((model / "parts").glob("*")) or [model]
     frozen = run.recipe.stages[-1].train.part in ("head", "adapter")
     files = [p for part in parts for p in part.rglob("*")]
     size = sum(p.stat().st_size for p in (files if frozen else model.rglob("*")) if p.is_file())

@@ -125,8 +125,9 @@ def error_rates(
         if not others:
             continue
         label = f"{pivot}-{given.updates}-{given.minutes:g}min-seed{given.seed}"
+        finished = None if given.runs is None else Path(given.runs.format(pivot))
         run = run_cell(
-            given.folder / label,
+            finished or given.folder / label,
             paths[pivot],
             "ctc",
             settings,
@@ -158,6 +159,9 @@ def main() -> None:
     parser.add_argument("--targets", type=lambda text: text.split(","), default=["it", "cs", "nl"])
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--updates", type=int, default=1200)
+    parser.add_argument(
+        "--runs", help="CTC runs that are there already, such as heads/{}-full-600-seed0"
+    )
     parser.add_argument("--listen", type=float, default=3.0, help="minutes of each for the ranking")
     parser.add_argument("--run", type=Path, help="CTC run that times letters")
     parser.add_argument("--set", action="append", default=[], help="adapt.field=value, all pivots")
