@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xlasr.api.planning import Plan, plan
     from xlasr.config import Recipe, load_recipe, recipes
     from xlasr.data import Corpus, prepare
+    from xlasr.data.faces import render_faces
     from xlasr.diagnosis import Diagnosis, check
     from xlasr.diagnosis.pivots import PivotRanking, pivots
     from xlasr.errors import XlasrError
@@ -55,6 +56,7 @@ __all__ = [
     "plan",
     "prepare",
     "recipes",
+    "render_faces",
     "score",
 ]
 
@@ -62,6 +64,7 @@ _HOME = {
     "Corpus": "xlasr.data",
     "prepare": "xlasr.data",
     "Diagnosis": "xlasr.diagnosis",
+    "render_faces": "xlasr.data.faces",
     "check": "xlasr.diagnosis",
     "PivotRanking": "xlasr.diagnosis.pivots",
     "pivots": "xlasr.diagnosis.pivots",

@@ -6,6 +6,7 @@
     ├── DataError              recordings, transcripts, corpora
     │   ├── AudioError         one file that cannot be decoded
     │   │   └── OutOfRange     a part of it that does not lie inside it
+    │   ├── VideoError         one file without pictures that can be decoded
     │   └── CorpusError        a corpus folder as a whole
     ├── BaseError              a pretrained model that does not load or does not fit
     │   └── HubUnreachable     a hub id, and no network
@@ -52,6 +53,10 @@ class OutOfRange(AudioError):
     def __init__(self, message: str, ends_s: float) -> None:
         self.ends_s = ends_s
         super().__init__(message)
+
+
+class VideoError(DataError):
+    """One file whose video cannot be decoded, or that has none."""
 
 
 class CorpusError(DataError):

@@ -37,6 +37,7 @@ app = typer.Typer(
 
 for _command in (
     corpora.prepare,
+    corpora.render_faces,
     doctor.check,
     corpora.align,
     corpora.export_corpus,

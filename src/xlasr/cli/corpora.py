@@ -76,6 +76,22 @@ def prepare(
         run(source, corpus, **how, licence=licence, overwrite=overwrite)
 
 
+def render_faces(
+    corpus: Annotated[Path, typer.Argument(help="a prepared corpus", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="folder to make", show_default=False)],
+    tie: Annotated[
+        str, typer.Option(help="how much the mouth follows the speech: strong, medium or weak")
+    ] = "strong",
+    seed: Annotated[int, typer.Option(help="of everything else in the picture")] = 0,
+    size: Annotated[int, typer.Option(help="width and height in pixels")] = 96,
+    workers: Annotated[int, typer.Option(min=1, help="threads")] = 2,
+) -> None:
+    """Draw a SYNTHETIC talking face for every clip of a corpus, as videos in LRS3's layout."""
+    from xlasr.data.faces import render_faces as run
+
+    print(run(corpus, out, tie=tie, seed=seed, size=size, workers=workers))
+
+
 def align(
     run: Annotated[Path, typer.Argument(help="a finished CTC run", show_default=False)],
     audio: Annotated[Path, typer.Argument(help="a recording", show_default=False)],

@@ -14,7 +14,11 @@ import numpy as np
 from xlasr.data import audio
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord
-from xlasr.errors import AudioError, OutOfRange
+from xlasr.data.video import VideoFacts, measure
+from xlasr.errors import AudioError, OutOfRange, VideoError
+
+LENGTHS_S = 0.5
+"""Sound and video of a clip may end so many seconds apart without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Clip:
         n_samples: Its length at 16 kHz.
         recording: (sample rate in Hz, samples per channel) of the whole file ``path``.
         sha256: Hash of the samples as 16-bit integers.
+        video: What decoding the pictures found, where there are any.
     """
 
     record: RawRecord
@@ -36,6 +41,7 @@ class Clip:
     n_samples: int
     recording: tuple[int, int]
     sha256: str
+    video: VideoFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ def make_clips(
             for result in results:
                 if isinstance(result, Clip):
                     done[result.record.id] = result
+                    _note_lengths(result, quarantine)
                 else:
                     quarantine.add(result.record.id, result.reason, result.detail)
             advance(len(results))
@@ -156,6 +163,15 @@ def _file_clips(
             yield _clip(record, samples, copies, recording)
 
 
+def _note_lengths(clip: Clip, quarantine: Quarantine) -> None:
+    if clip.video is None:
+        return
+    sound_s, video_s = clip.n_samples / audio.SAMPLE_RATE, clip.video.seconds - clip.record.start_s
+    if abs(sound_s - video_s) > LENGTHS_S:
+        detail = f"{sound_s:.2f} s of sound and {video_s:.2f} s of pictures in {clip.record.video}"
+        quarantine.note(clip.record.id, "unequal length", detail)
+
+
 def _span(record: RawRecord) -> tuple[float, float]:
     return record.start_s, record.duration_s or 0.0
 
@@ -167,10 +183,20 @@ def _clip(
     if not integers.any():
         detail = f"{record.audio}: nothing but zeros from {record.start_s} s on. Was it muted?"
         return _Failure(record, "silent audio", detail)
+    video: VideoFacts | None = None
+    if record.video is not None:
+        try:
+            video = measure(record.video)
+        except VideoError as error:
+            return _Failure(record, "bad video", str(error))
+        if video.seconds <= record.start_s:
+            detail = f"{record.video}: its pictures end at {video.seconds:.2f} s, before the clip"
+            return _Failure(record, "bad video", f"{detail} begins at {record.start_s:.2f} s")
     digest = hashlib.sha256(integers.tobytes()).hexdigest()
     if copies is None:
         whole = recording or (audio.SAMPLE_RATE, len(samples))
-        return Clip(record, record.audio, record.start_s, len(samples), whole, digest)
+        return Clip(record, record.audio, record.start_s, len(samples), whole, digest, video)
     path = copies / f"{safe_name(record.id)}.wav"
     audio.write_wav(path, samples)
-    return Clip(record, path, 0.0, len(samples), (audio.SAMPLE_RATE, len(samples)), digest)
+    whole = (audio.SAMPLE_RATE, len(samples))
+    return Clip(record, path, 0.0, len(samples), whole, digest, video)

@@ -118,6 +118,15 @@ class SndFile:
         self._file.close()
 
 
+def open_container(path: Path) -> Any:
+    """Open a file with FFmpeg, as nothing but one file of sound or video."""
+    import av
+
+    name, options = _RAW_FORMATS.get(path.suffix.lower(), (None, {}))
+    options = {**options, "format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+    return av.open(str(path), format=name, options=options)
+
+
 class FFmpegFile:
     """A file that FFmpeg reads through PyAV: MP3, m4a, mp4, webm, wma, amr, G.722, ...
 
@@ -125,12 +134,8 @@ class FFmpegFile:
     """
 
     def __init__(self, path: Path) -> None:
-        import av
-
-        name, options = _RAW_FORMATS.get(path.suffix.lower(), (None, {}))
-        options = {**options, "format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
         self.path = path
-        self._container: Any = av.open(str(path), format=name, options=options)
+        self._container = open_container(path)
         try:
             if not self._container.streams.audio:
                 raise AudioError(f"{path}: holds no audio track, only video or data.")

@@ -40,7 +40,28 @@ SOURCE = "source"
 On disk it is relative to the corpus, in an ``Utterance`` absolute. With it stand ``source_start_s``
 (where in the recording the clip begins) and, where it is not the mean of all, ``source_channel``.
 """
+VIDEO = "video"
+"""Custom field of a clip that has pictures: their file, kept as ``SOURCE`` is; it is never copied.
+
+With it stand ``video_start_s`` (where in that file the clip begins), ``video_s`` (seconds of
+pictures from there on), ``video_frames`` and ``video_sha256`` of the file.
+"""
 INDEX = np.dtype([("offset", "<i8"), ("duration_s", "<f4"), ("n_symbols", "<i4")])
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """The pictures of a clip.
+
+    Attributes:
+        path: The file.
+        start_s: Where in it the clip begins, in seconds.
+        seconds: Of pictures from there on; the sound may be longer or shorter.
+    """
+
+    path: Path
+    start_s: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,14 @@ class Utterance:
     group: str
     channel: int = 0
     custom: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def video(self) -> Video | None:
+        """Where the pictures of a clip are; None where it has none."""
+        if not has_video(self.custom):
+            return None
+        start_s, seconds = (float(self.custom[key]) for key in ("video_start_s", "video_s"))
+        return Video(Path(self.custom[VIDEO]), start_s, seconds)
 
     def load(self) -> np.ndarray:
         """Return the samples: float32 (n_samples,), mono, 16 kHz.
@@ -101,8 +130,8 @@ def to_cut(utterance: Utterance, folder: Path, recording: tuple[int, int]) -> di
     duration_s = min(utterance.duration_s, n_samples / sample_rate - utterance.start_s)
     channel = max(0, utterance.channel)
     custom = {"group": utterance.group, **utterance.custom}
-    if was_cut(custom):
-        custom[SOURCE] = os.path.relpath(custom[SOURCE], folder)
+    for key in _paths_in(custom):
+        custom[key] = os.path.relpath(custom[key], folder)
     if utterance.channel < 0:
         custom["mean_of_channels"] = True
     supervision = {
@@ -147,8 +176,8 @@ def from_cut(line: bytes, folder: Path) -> Utterance:
     custom = dict(cut.get("custom") or {})
     group = custom.pop("group")
     mean = custom.pop("mean_of_channels", False)
-    if was_cut(custom):
-        custom[SOURCE] = os.path.normpath(folder / custom[SOURCE])
+    for key in _paths_in(custom):
+        custom[key] = os.path.normpath(folder / custom[key])
     return Utterance(
         id=cut["id"],
         audio=folder / cut["recording"]["sources"][0]["source"],
@@ -167,6 +196,17 @@ def was_cut(custom: Mapping[str, Any]) -> bool:
     """Return whether the source is ours, and not a word of somebody else's table."""
     start_s = custom.get("source_start_s")
     return isinstance(custom.get(SOURCE), str) and isinstance(start_s, int | float)
+
+
+def has_video(custom: Mapping[str, Any]) -> bool:
+    """Return whether the video is ours, and not a word of somebody else's table."""
+    times = (custom.get("video_start_s"), custom.get("video_s"))
+    return isinstance(custom.get(VIDEO), str) and all(isinstance(t, int | float) for t in times)
+
+
+def _paths_in(custom: Mapping[str, Any]) -> list[str]:
+    found = {SOURCE: was_cut(custom), VIDEO: has_video(custom)}
+    return [key for key, is_ours in found.items() if is_ours]
 
 
 class Split(Sequence[Utterance]):

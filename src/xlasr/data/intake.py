@@ -185,6 +185,11 @@ def read_records(
     except (OSError, UnicodeError) as error:
         raise DataError(f"{source}: cannot be read: {error}") from error
     scratch = options.scratch
+    if scratch and any(r.video and r.video.is_relative_to(scratch) for r in records):
+        raise UsageError(
+            f"{source}: its video lies inside an archive, and a corpus refers to video instead of"
+            " copying it. Unpack it yourself, and prepare the folder."
+        )
     if not copy_audio and scratch and any(r.audio.is_relative_to(scratch) for r in records):
         raise UsageError(
             f"{source}: its sound lies inside other files, so the corpus cannot refer to it."
@@ -234,6 +239,7 @@ def _not_utf8(record: RawRecord) -> str:
     """
     parts = {
         "file name": str(record.audio),
+        "video's name": str(record.video or ""),
         "text": record.text,
         "id": record.id,
         "speaker": record.speaker or "",
@@ -242,7 +248,7 @@ def _not_utf8(record: RawRecord) -> str:
     }
     for what, value in parts.items():
         if encodable(value) != value:
-            advice = "Rename it" if what == "file name" else "Correct it in the source"
+            advice = "Rename it" if what.endswith("name") else "Correct it in the source"
             origin = f"{record.origin}: " if record.origin else ""
             return f"{origin}its {what} is not UTF-8: {encodable(value)[:300]}. {advice}"
     return ""

@@ -13,7 +13,7 @@ from xlasr.data.arrange import Arrangement, arrange
 from xlasr.data.audio import DEFAULT_LIMITS, SAMPLE_RATE, Limits
 from xlasr.data.card import Card
 from xlasr.data.clips import Clip, make_clips
-from xlasr.data.corpus import SOURCE, Corpus, Utterance
+from xlasr.data.corpus import SOURCE, VIDEO, Corpus, Utterance
 from xlasr.data.intake import locate, read_options, read_records
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord
@@ -21,6 +21,7 @@ from xlasr.data.show import Display
 from xlasr.data.splits import SPLITS, check_ratios, fold_shift
 from xlasr.data.writing import check_target, staging, write_manifests
 from xlasr.errors import DataError, UsageError
+from xlasr.files import sha256
 
 _log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ def _utterance(clip: Clip, group: str, language: str, source: Path) -> Utterance
     copied = clip.path != record.audio
     place = _place(record, source) if copied else {}
     # A column of the source may have the name of one of ours.
-    own = {**place, "samples_sha256": clip.sha256}
+    own = {**place, **_video(clip), "samples_sha256": clip.sha256}
     custom = {f"custom_{k}" if k in own else k: v for k, v in record.custom.items()}
     return Utterance(
         id=record.id,
@@ -215,6 +216,20 @@ def _utterance(clip: Clip, group: str, language: str, source: Path) -> Utterance
         channel=0 if copied else -1 if record.channel is None else record.channel,
         custom={**custom, **own},
     )
+
+
+def _video(clip: Clip) -> dict[str, Any]:
+    """Return where the pictures of a clip are; nothing where it has none."""
+    record = clip.record
+    if record.video is None or clip.video is None:
+        return {}
+    return {
+        VIDEO: str(record.video.absolute()),
+        "video_start_s": record.start_s,
+        "video_s": round(clip.video.seconds - record.start_s, 6),
+        "video_frames": clip.video.n_frames,
+        "video_sha256": sha256(record.video),
+    }
 
 
 def _place(record: RawRecord, source: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ REASONS = {
     "bad row": "a table row that cannot be read",
     "duplicate id": "an id that an earlier record has",
     "bad audio": "a file that cannot be decoded, or is empty, damaged or too long",
+    "bad video": "a file without moving pictures, or whose pictures cannot be decoded",
+    "missing video": "sound whose video is not there",
     "silent audio": "nothing but zeros",
     "no speech": "a long recording in which the voice detector hears nobody",
     "not a file": "sound behind a command, an address or a placeholder: only files are read",
@@ -40,6 +42,7 @@ REASONS = {
 NOTES = {
     "same time": "two records of one channel share time; both are used, and each has both voices",
     "repeated text": "a line of dev or test whose text stands on another side too; left out",
+    "unequal length": "sound and video of a clip do not end together; the longer stays whole",
     "unused audio": "a recording beside those of a table that no row of it names",
 }
 

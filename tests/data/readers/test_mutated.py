@@ -41,9 +41,10 @@ def test_the_whole_files_are_read(tmp_path: Path, name: str) -> None:
 
 
 def test_every_reader_of_files_is_damaged() -> None:
-    """But for the fetched sources, whose layout is fixed, synthetic speech, and sound alone."""
+    """But for the fetched sources, whose layout is fixed, synthetic speech, sound alone, video."""
     known = {format.reader for format in FORMATS.values()}
     undamaged = {"fillets", "asterisk", "spoken-text", "fortunes", "recordings"}
+    undamaged |= {"lrs3", "voxceleb2", "kinetics"}  # tests/data/readers/test_videos.py
     assert set(READERS) - known == undamaged
 
 

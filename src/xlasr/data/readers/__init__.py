@@ -19,6 +19,9 @@ kaldi        Kaldi data directories
 lhotse       manifests of lhotse, Shar folders
 huggingface  ``datasets`` saved to disk, Parquet, AudioFolder, or an id of the hub
 recordings   sound without any transcript, long ones cut where nobody speaks (never guessed)
+lrs3         LRS3: talking faces with transcripts; and faces that ``render_faces`` drew
+voxceleb2    VoxCeleb2: talking faces, no transcripts
+kinetics     Kinetics-600: clips of things that people do, no transcripts
 fillets      the game Fish Fillets, unpacked (sources ``fillets-cs``, ``fillets-nl``)
 asterisk     prompts of Asterisk, unpacked (sources ``asterisk-en``, ``-es``, ``-fr``, ``-it``)
 spoken-text  a text file, read out by espeak-ng (synthetic; training only)
@@ -46,9 +49,11 @@ from xlasr.data.readers import (
     huggingface,
     jsut,
     kaldi,
+    kinetics,
     labelstudio,
     lhotse,
     librispeech,
+    lrs3,
     mls,
     mustc,
     nemo,
@@ -58,6 +63,7 @@ from xlasr.data.readers import (
     spoken_text,
     subtitles,
     table,
+    voxceleb2,
 )
 from xlasr.data.readers.base import RawRecord, ReaderFn, ReadOptions, Source
 from xlasr.errors import DataError
@@ -82,6 +88,9 @@ READERS.register("kaldi")(kaldi.read)
 READERS.register("lhotse")(lhotse.read)
 READERS.register("huggingface")(huggingface.read)
 READERS.register("recordings")(recordings.read)
+READERS.register("lrs3")(lrs3.read)
+READERS.register("voxceleb2")(voxceleb2.read)
+READERS.register("kinetics")(kinetics.read)
 READERS.register("fillets")(fillets.read)
 READERS.register("asterisk")(asterisk.read)
 READERS.register("spoken-text")(spoken_text.read_sentences)
@@ -89,7 +98,7 @@ READERS.register("fortunes")(spoken_text.read_fortunes)
 
 ANNOTATED = ("elan", "praat", "subtitles", "labelstudio")
 """Layouts whose annotations cut long recordings."""
-UNTRANSCRIBED = ("recordings",)
+UNTRANSCRIBED = ("recordings", "voxceleb2", "kinetics")
 """Layouts without text."""
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "tiers": ("elan", "praat", "labelstudio"),
@@ -161,6 +170,12 @@ def _guess_corpus(path: Path, files: list[Path]) -> str | None:
         return "mls"
     if fleurs.tables(path):
         return "fleurs"
+    if lrs3.is_root(files):
+        return "lrs3"
+    if voxceleb2.is_root(files):
+        return "voxceleb2"
+    if kinetics.is_root(files):
+        return "kinetics"
     if any(name.endswith(librispeech.SUFFIX) for name in names):
         return "librispeech"
     if not names.isdisjoint(jsut.NAMES):

@@ -29,6 +29,7 @@ class RawRecord:
         split: A side that the source itself prescribes.
         custom: Anything else worth keeping.
         origin: Where it was read, for messages ("table.csv row 7").
+        video: The file with the pictures, on the clock of ``audio``; often the same file.
     """
 
     id: str
@@ -42,6 +43,7 @@ class RawRecord:
     split: str | None = None
     custom: dict[str, Any] = field(default_factory=dict)
     origin: str = ""
+    video: Path | None = None
 
 
 @dataclass(frozen=True)
