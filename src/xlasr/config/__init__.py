@@ -30,16 +30,24 @@ from xlasr.config.settings import (
     TrainSettings,
 )
 from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
-from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings
+from xlasr.config.unlabelled import (
+    WITHOUT_TEXT,
+    AutoencoderSettings,
+    ContrastiveSettings,
+    CropSettings,
+    PairSettings,
+)
 
 __all__ = [
     "RECIPE_FOLDERS",
     "WITHOUT_TEXT",
     "AdapterSettings",
     "AugmentSettings",
+    "AutoencoderSettings",
     "ContextSettings",
     "ContrastiveSettings",
     "CorpusSettings",
+    "CropSettings",
     "DecodeSettings",
     "EvaluateSettings",
     "FreezeSettings",
@@ -49,6 +57,7 @@ __all__ = [
     "ObjectiveSettings",
     "OptimSettings",
     "OutputSettings",
+    "PairSettings",
     "Recipe",
     "Settings",
     "SpecAugmentSettings",

@@ -8,7 +8,7 @@ from typing import Any
 from xlasr.config.base import dicts
 from xlasr.config.corpora import text_misfits
 from xlasr.config.transducer import transducer_misfits
-from xlasr.config.unlabelled import WITHOUT_TEXT, unlabelled_misfits
+from xlasr.config.unlabelled import WITHOUT_TEXT, unlabelled_misfits, video_misfits
 from xlasr.errors import did_you_mean
 
 OBJECTIVE_OF = {"ctc": "ctc", "seq2seq": "cross_entropy", "transducer": "transducer"}
@@ -45,7 +45,7 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
             if kind == "ewc":
                 problems += _ewc_misfits(name, stage, objective)
             elif kind in WITHOUT_TEXT:
-                problems += unlabelled_misfits(name, stage, family)
+                problems += unlabelled_misfits(name, kind, stage, family)
             elif kind not in (None, *OBJECTIVE_OF.values()):
                 known = [*OBJECTIVE_OF.values(), "ewc", *WITHOUT_TEXT]
                 hint = did_you_mean(str(kind), known)
@@ -61,7 +61,7 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                     for key in ("label_smoothing", "bpe_dropout")
                     if objective.get(key)
                 ]
-        problems += text_misfits(name, stage, family)
+        problems += text_misfits(name, stage, family) + video_misfits(name, stage)
         problems += [f"stage {name!r}: {p}" for p in _head_misfits(family, stage, tree)]
         for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")

@@ -10,7 +10,14 @@ from xlasr.config.base import Settings
 from xlasr.config.corpora import CorpusSettings
 from xlasr.config.misfits import misfits
 from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
-from xlasr.config.unlabelled import WITHOUT_TEXT, ContrastiveSettings
+from xlasr.config.unlabelled import (
+    WITH_VIDEO,
+    WITHOUT_TEXT,
+    AutoencoderSettings,
+    ContrastiveSettings,
+    CropSettings,
+    PairSettings,
+)
 
 
 class ChunkSettings(Settings):
@@ -186,14 +193,16 @@ class AugmentSettings(Settings):
     noise: NoiseSettings | None = None
     codec: CodecSettings | None = None
     spec: SpecAugmentSettings | None = None
+    crop: CropSettings | None = Field(None, description="of the pictures of clips")
 
 
 class ObjectiveSettings(Settings):
     """One term of the loss."""
 
     kind: str = Field(
-        description="ctc (for a transducer: a head beside it), cross_entropy, transducer, "
-        "masked_contrastive; ewc beside one of these"
+        description="ctc (for a transducer: a head beside it), cross_entropy, transducer; ewc "
+        "beside one of these; without text: masked_contrastive, and on audio-visual clips "
+        "masked_autoencoder, contrastive"
     )
     weight: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")
@@ -211,6 +220,10 @@ class ObjectiveSettings(Settings):
     contrastive: ContrastiveSettings = Field(
         ContrastiveSettings(), description="masked_contrastive only"
     )
+    autoencoder: AutoencoderSettings = Field(
+        AutoencoderSettings(), description="masked_autoencoder only"
+    )
+    pairs: PairSettings = Field(PairSettings(), description="contrastive only")
     transducer: TransducerLossSettings | None = Field(
         None, description="transducer only: which of its losses; None: all defaults"
     )
@@ -291,10 +304,16 @@ class Stage(Settings):
         """Whether an objective learns transcripts; else nothing is decoded, dev loss steers."""
         return any(o.kind not in WITHOUT_TEXT for o in self.objectives)
 
+    @property
+    def needs_video(self) -> bool:
+        """Whether an objective looks at pictures."""
+        return any(o.kind in WITH_VIDEO for o in self.objectives)
+
     def positions_wanted(self) -> int:
         """Encoder positions a clip must have where its text does not say: room for two masks."""
-        kinds = (o for o in self.objectives if o.kind in WITHOUT_TEXT)
-        return max(2 * o.contrastive.mask_length for o in kinds)
+        kinds = [o for o in self.objectives if o.kind in WITHOUT_TEXT]
+        lengths = [o.contrastive.mask_length for o in kinds if o.kind not in WITH_VIDEO]
+        return 2 * max(lengths, default=1)
 
 
 class DecodeSettings(Settings):

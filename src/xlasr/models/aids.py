@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from xlasr.errors import BaseError
+from xlasr.models.audiovisual import CommonDecoder, JointSpace, VideoEncoder
+from xlasr.models.conformer import ConformerEncoder
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import SelfSupervisedEncoder
 from xlasr.models.transducer import Transducer
@@ -23,6 +25,13 @@ from xlasr.registry import Registry
 Aided = CTCModel | Transducer
 Builder = Callable[[Aided], nn.Module]
 AIDS: Registry[Builder] = Registry("aid of an objective")
+
+
+SHARED: dict[str, tuple[str, ...]] = {
+    "masked_autoencoder": ("video", "masked_autoencoder"),
+    "contrastive": ("video", "contrastive"),
+}
+"""Aids of the objectives that need more, or others, than one of their own name."""
 
 
 class ContrastiveAid(nn.Module):
@@ -76,9 +85,40 @@ def ctc_head(model: Aided) -> nn.Linear:
     return nn.Linear(model.encoder.dim, len(model.tokenizer))
 
 
+@AIDS.register("video")
+def video_aid(model: Aided) -> VideoEncoder:
+    """A new encoder of pictures, of the shape that the base's config says."""
+    return VideoEncoder(_audiovisual(model).hf.config)
+
+
+@AIDS.register("masked_autoencoder")
+def decoder_aid(model: Aided) -> CommonDecoder:
+    """A new decoder of sound and pictures."""
+    return CommonDecoder(_audiovisual(model).hf.config)
+
+
+@AIDS.register("contrastive")
+def joint_aid(model: Aided) -> JointSpace:
+    """New projections of sound and pictures to one space."""
+    return JointSpace(_audiovisual(model).hf.config)
+
+
+def _audiovisual(model: Aided) -> ConformerEncoder:
+    encoder = model.encoder
+    if not isinstance(encoder, ConformerEncoder):
+        raise BaseError(
+            "masked_autoencoder and contrastive learn from sound and pictures, for which a base "
+            "needs a shape of both: audiovisual-small, audiovisual-base; a "
+            f"{encoder.hf.config.model_type!r} model has none"
+        )
+    return encoder
+
+
 def aids_wanted(model: Aided, kinds: Sequence[str]) -> list[str]:
-    """Objectives among ``kinds`` that need an aid; a CTC model's own head is none."""
-    return [kind for kind in kinds if kind in AIDS and not (kind == model.family == "ctc")]
+    """Names of the aids that objectives need, each once; a CTC model's own head is none."""
+    others = [kind for kind in kinds if not (kind == model.family == "ctc")]
+    names = [name for kind in others for name in SHARED.get(kind, (kind,)) if name in AIDS]
+    return list(dict.fromkeys(names))
 
 
 def load_aid(kind: str, model: Aided, folder: Path | None) -> tuple[nn.Module, bool]:
@@ -111,7 +151,7 @@ def set_aids(model: Aided, wanted: Sequence[str], folder: Path | None) -> list[s
 
     Args:
         model: Changed in place. The aids it has stay as they are.
-        wanted: Kinds of objectives.
+        wanted: Names of aids (``aids_wanted``).
         folder: The base, where its weights for pretraining are to be taken.
 
     Returns:

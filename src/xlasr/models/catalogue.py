@@ -50,6 +50,22 @@ BUILT_IN = {
     "emformer-small": BuiltIn(
         "emformer-small", "none", 6_393_600, 0, "", "random weights, streaming; for two CPU cores"
     ),
+    "audiovisual-base": BuiltIn(
+        "audiovisual-base",
+        "none",
+        24_621_568,
+        0,
+        "",
+        "random weights; learns from clips first, beside a ViT of 86 M; for GPUs",
+    ),
+    "audiovisual-small": BuiltIn(
+        "audiovisual-small",
+        "none",
+        2_996_640,
+        0,
+        "",
+        "random weights; learns from clips first, beside a ViT of 2 M; for CPUs",
+    ),
 }
 
 

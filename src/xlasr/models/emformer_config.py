@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from xlasr.errors import BaseError
+from xlasr.models.shapes import Shape
 
 FRAME_MS = 10
 
 
 @dataclass(frozen=True)
-class EmformerConfig:
+class EmformerConfig(Shape):
     """Shape of an Emformer; its ``config.json``.
 
     Args:
@@ -50,6 +49,7 @@ class EmformerConfig:
     dropout: float = 0.1
     n_mels: int = 80
     model_type: str = "emformer"
+    called: ClassVar[str] = "Emformer"
 
     def __post_init__(self) -> None:
         problems = [
@@ -96,26 +96,6 @@ class EmformerConfig:
         Source: arXiv 2010.10759, section 3.
         """
         return (self.segment_frames / 2 + self.right_frames) * FRAME_MS
-
-    def dumps(self) -> str:
-        """The text of ``config.json``."""
-        return json.dumps(asdict(self), indent=1) + "\n"
-
-    @classmethod
-    def read(cls, path: Path) -> EmformerConfig:
-        """Read ``config.json``.
-
-        Raises:
-            BaseError: It is damaged, or has other fields.
-        """
-        try:
-            found: Any = json.loads(path.read_text(encoding="utf-8"))
-            unknown = sorted(set(found) - {field.name for field in fields(cls)})
-            if unknown:
-                raise BaseError(f"{path} has unknown fields: {', '.join(unknown)}")
-            return cls(**found)
-        except (OSError, ValueError, TypeError) as error:
-            raise BaseError(f"{path} is no Emformer's config: {error}") from error
 
 
 MAY_BE_ZERO = ("right_frames", "left_positions", "memory_segments")

@@ -1,10 +1,8 @@
 """Speech encoders of two kinds behind one interface: Whisper's, and the self-supervised ones.
 
-Those that hear speech as it comes have the same interface; see ``models.streaming``.
-
-Axes: B clips, T' encoder positions, D model width. ``Features.values`` is (B, n_mels, T) for
-Whisper, (B, n_samples) for the wav2vec 2.0 kind and (B, T, F) for w2v-BERT. Integers are tokens of
-text that takes the place of speech, (B, U).
+``models.frames`` has more. Axes: B clips, T' encoder positions, D model width. ``Features.values``
+is (B, n_mels, T) for Whisper, (B, n_samples) for the wav2vec 2.0 kind and (B, T, F) for w2v-BERT.
+Integers are tokens of text that takes the place of speech, (B, U).
 """
 
 from __future__ import annotations
@@ -48,12 +46,12 @@ class Context:
 
 @dataclass
 class Features:
-    """A collated batch: ``values``, and the length of each clip.
+    """A collated batch: ``values``, and ``input_lens`` of the clips in samples (int64).
 
-    ``input_lens`` counts samples (int64); ``is_pad`` marks padded inputs where the encoder
-    needs telling. Of text, ``values`` are token ids (int64) and ``input_lens`` counts them.
-    ``is_masked`` (B, T') and ``is_masked_channel`` (B, D) mark what the layers of a
-    self-supervised encoder do not see of what its convolutions give them.
+    Of text, ``values`` are token ids (int64), counted by ``input_lens``. ``is_pad`` marks padded
+    inputs where the encoder needs telling; ``is_masked`` (B, T') and ``is_masked_channel`` (B, D)
+    what the layers of a self-supervised encoder do not see of what its convolutions give them.
+    ``video`` are pictures (B, F, height, width, 3) uint8, ``video_lens`` of each clip (int64).
     """
 
     values: Tensor
@@ -61,6 +59,8 @@ class Features:
     is_pad: Tensor | None = None
     is_masked: Tensor | None = None
     is_masked_channel: Tensor | None = None
+    video: Tensor | None = None
+    video_lens: Tensor | None = None
 
     @property
     def is_text(self) -> bool:

@@ -11,8 +11,10 @@ from typing import Any
 from xlasr.data import cache_dir
 from xlasr.errors import BaseError, HubUnreachable, UnknownName
 from xlasr.files import sha256, write_text
+from xlasr.models.audiovisual_config import AUDIOVISUAL, AudioVisualConfig
 from xlasr.models.bin_weights import bin_files, convert, converted_folder
 from xlasr.models.catalogue import BUILT_IN
+from xlasr.models.conformer import Conformer, ConformerEncoder
 from xlasr.models.emformer import Emformer
 from xlasr.models.emformer_config import EMFORMERS, EmformerConfig
 from xlasr.models.encoders import Context, SelfSupervisedEncoder, WhisperSpeechEncoder
@@ -65,7 +67,10 @@ def weights_sha256(folder: Path) -> str:
 
 RANDOM = "random weights from "
 """Begins the name of a base without weights, so that no table takes it for a pretrained one."""
-RANDOM_TYPES = ("wav2vec2", "hubert", "wavlm", "emformer")
+OURS = ("emformer", "audiovisual")
+"""Networks of our own: they begin with random weights, and then are finished runs."""
+SHAPES = {**EMFORMERS, **AUDIOVISUAL}
+RANDOM_TYPES = ("wav2vec2", "hubert", "wavlm", *OURS)
 
 
 def find_base(name: str, *, convert_bin: bool = False) -> Base:
@@ -75,7 +80,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         name: A built-in name (``whisper-tiny.en``), a transformers directory, a finished run to
             go on from, or a hub id (``facebook/wav2vec2-xls-r-300m``). A directory with nothing but
             ``config.json`` (and ``preprocessor_config.json``) is a base of random weights, and so
-            are ``emformer-20`` and ``emformer-small``.
+            are the built-in shapes of our own networks (``emformer-small``, ...).
         convert_bin: Where there are only pickled weights (``pytorch_model.bin``), convert them
             once, into the cache; see ``models/bin_weights.py``. What was converted before is found
             without it.
@@ -85,7 +90,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         HubUnreachable: A hub id, and no network.
         UnknownName: Neither a built-in nor a directory nor an ``owner/name``.
     """
-    is_random = name.removeprefix(RANDOM) in EMFORMERS
+    is_random = name.removeprefix(RANDOM) in SHAPES
     if is_random:
         folder = _config_alone(name.removeprefix(RANDOM))
     elif name in BUILT_IN:
@@ -112,7 +117,7 @@ def find_base(name: str, *, convert_bin: bool = False) -> Base:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise BaseError(f"{folder}/config.json names no model_type; is it damaged?") from error
-    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS, MULTIMODAL, "emformer")
+    known = ("whisper", *SELF_SUPERVISED, *SEAMLESS, MULTIMODAL, *OURS)
     if model_type not in known:
         raise BaseError(f"{name} is a {model_type!r} model; xlasr adapts {', '.join(known)}")
     if is_random:
@@ -135,7 +140,7 @@ def _config_alone(name: str) -> Path:
     """A directory with nothing but the ``config.json`` of a named shape."""
     folder = _configs() / name
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.json", EMFORMERS[name].dumps())
+    write_text(folder / "config.json", SHAPES[name].dumps())
     return folder
 
 
@@ -235,6 +240,8 @@ def empty_encoder(
         return whisper_encoder(WhisperEncoder(WhisperConfig.from_pretrained(folder)), context)
     if model_type == "emformer":
         return EmformerEncoder(Emformer(EmformerConfig.read(folder / "config.json")))
+    if model_type == "audiovisual":
+        return ConformerEncoder(Conformer(AudioVisualConfig.read(folder / "config.json")))
     return load_self_supervised(folder, weights=False)
 
 

@@ -23,6 +23,7 @@ from xlasr.models.encoders import (
 )
 from xlasr.models.heads import register_heads, use_language
 from xlasr.models.hub import (
+    OURS,
     Base,
     base_files,
     empty_encoder,
@@ -108,10 +109,11 @@ def from_base(
     encoder: SpeechEncoder
     if base.model_type == "whisper":
         encoder = whisper_encoder(load_whisper(base.folder).model.encoder, context)
-    elif base.model_type == "emformer":
+    elif base.model_type in OURS:
         if not base.is_random:
             raise BaseError(
-                f"{base.folder} is an Emformer and no finished run: use the run as the base"
+                f"{base.folder} has weights of an {base.model_type!r} model and is no finished "
+                "run: use the run as the base"
             )
         encoder = empty_encoder(base.folder, base.model_type)
     else:

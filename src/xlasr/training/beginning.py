@@ -28,6 +28,7 @@ from xlasr.models.transducer import Transducer, TransducerShape
 from xlasr.models.whisper_chunks import Chunks
 from xlasr.objectives import SOUND_OBJECTIVES
 from xlasr.training.artefacts import StageRun
+from xlasr.training.clips import with_video
 from xlasr.training.sets import (
     TrainingSet,
     drop_unusable,
@@ -98,7 +99,9 @@ def dev_sets(run: StageRun, model: SpeechModel) -> list[TrainingSet]:
         part = part_of(corpus, stage)
         if part not in found and "dev" in corpus.splits:
             found[part] = drop_unusable(
-                open_set(corpus.split("dev"), stage.output.text, part=part),
+                with_video(
+                    open_set(corpus.split("dev"), stage.output.text, part=part), model, stage
+                ),
                 model,
                 positions_wanted=room,
             )

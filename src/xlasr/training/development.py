@@ -13,7 +13,7 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from xlasr.config import Stage
+from xlasr.config import AugmentSettings, Stage
 from xlasr.data.batches import PlanSettings, epoch_plan
 from xlasr.decoding.recognise import DecodeOptions, recognise
 from xlasr.models.run import SpeechModel
@@ -110,7 +110,10 @@ class _Sample:
         total = np.cumsum(data.durations_s[order])
         rows = order[: int(np.searchsorted(total, seconds)) + 1]
         self.data = replace(data, rows=data.rows[np.sort(rows)], left_out={})
-        self.clips = [self.data.samples(i) for i in range(len(self.data.rows))]
+        rng = np.random.default_rng(0)  # not used: nothing is augmented
+        self.clips = [
+            self.data.item(i, 1.0, AugmentSettings(), rng) for i in range(len(self.data.rows))
+        ]
         self.texts = self.data.texts()
 
     def evaluate(self, model: SpeechModel, stage: Stage, bfloat16: bool) -> DevResult:
@@ -142,8 +145,9 @@ class _Sample:
         device = next(model.parameters()).device
         for batch in epoch_plan(durations, bucket_function(model), settings, seed=0, epoch=0):
             rows = batch.rows.tolist()
-            positions = batch.positions if model.encoder.max_positions else None
-            features = model.features([self.clips[i] for i in rows], positions).to(device)
+            clips = [self.clips[i] for i in rows]
+            features = self.data.features(model, clips, batch.positions, AugmentSettings(), [])
+            features = features.to(device)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(count)
                 total += float(loss_of(features, [self.texts[i] for i in rows])) * len(rows)

@@ -9,8 +9,8 @@ import torch
 
 from xlasr.errors import CheckpointError
 from xlasr.features.streaming import FrameStatistics
+from xlasr.models.frames import MeasuredEncoder
 from xlasr.models.run import SpeechModel
-from xlasr.models.streaming import EmformerEncoder
 from xlasr.training.checkpoint import read_checkpoint, write_checkpoint
 from xlasr.training.sets import TextSet, TrainingSet
 
@@ -28,7 +28,7 @@ def measure_frames(model: SpeechModel, sets: Sequence[TrainingSet | TextSet], fo
         folder: Of the stage.
     """
     encoder = model.encoder
-    if not isinstance(encoder, EmformerEncoder) or encoder.is_measured:
+    if not isinstance(encoder, MeasuredEncoder) or encoder.is_measured:
         return
     kept = folder / "frames"
     try:

@@ -36,6 +36,7 @@ from xlasr.training.artefacts import (
     write_result,
 )
 from xlasr.training.beginning import build_model, dev_sets, part_of, training_sets
+from xlasr.training.clips import with_video
 from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frames import measure_frames
@@ -47,6 +48,13 @@ from xlasr.training.sets import TextSet, TrainingSet, drop_unusable, open_set
 from xlasr.training.text_input import set_text_input
 
 FROZEN_CACHE_BYTES = 8 << 30
+_PICTURES = ("audiovisual", "bases that know pictures (audiovisual-small, audiovisual-base)")
+BASES_OF = {
+    "masked_contrastive": ("wav2vec2", "Wav2Vec2-class bases (Wav2Vec2, XLS-R, MMS)"),
+    "masked_autoencoder": _PICTURES,
+    "contrastive": _PICTURES,
+}
+"""Objectives that are for one kind of base only."""
 
 
 def run_stages(
@@ -108,7 +116,10 @@ def _run_stage(
             progress.note(f"{stage.name}: {line}")
     room = None if stage.needs_text else stage.positions_wanted()
     sets = [
-        drop_unusable(data, model, stage.augment.speed, positions_wanted=room) for data in given
+        drop_unusable(
+            with_video(data, model, stage), model, stage.augment.speed, positions_wanted=room
+        )
+        for data in given
     ]
     sets = with_references(sets, stage)
     measure_frames(model, sets, run.folder)
@@ -301,8 +312,10 @@ def check_family(recipe: Recipe, base: Base) -> None:
             "family (xlasr recipes), or a Whisper base"
         )
     kinds = {o.kind for stage in recipe.stages for o in stage.objectives}
-    if base.model_type != "wav2vec2" and "masked_contrastive" in kinds:
-        raise UsageError(
-            f"recipe {recipe.name!r} has the objective masked_contrastive, which is for "
-            f"Wav2Vec2-class bases (Wav2Vec2, XLS-R, MMS); {base.name} is a {base.model_type} model"
-        )
+    for kind in sorted(kinds & set(BASES_OF)):
+        model_type, called = BASES_OF[kind]
+        if base.model_type != model_type:
+            raise UsageError(
+                f"recipe {recipe.name!r} has the objective {kind}, which is for {called}; "
+                f"{base.name} is a {base.model_type} model"
+            )

@@ -1,0 +1,89 @@
+"""Which pictures belong to which sound: symmetric InfoNCE over the clips of a batch.
+
+Source: arXiv 2403.19822, section 3.1 (means over time of the sound, over space and time of the
+pictures); the loss is that of CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3) and of van den
+Oord et al. 2018 (arXiv 1807.03748), equation 4. The temperature is not in the text at hand. The two
+widths differ, so both means go through a linear projection, as in CLIP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from xlasr.config import ObjectiveSettings, PairSettings
+from xlasr.features.logmel import HOP
+from xlasr.models.audiovisual import JointSpace, masked_mean, patch_lens, video_patches
+from xlasr.models.ctc import CTCModel
+from xlasr.models.encoders import Features
+from xlasr.objectives import SOUND_OBJECTIVES
+from xlasr.objectives.masked_autoencoder import is_behind, parts_of, pictures_of
+
+
+def info_nce(sound: Tensor, video: Tensor, settings: PairSettings) -> Tensor:
+    """Mean of two cross-entropies: pictures of each sound, sound of each picture.
+
+    Args:
+        sound: (B, J).
+        video: (B, J): row i belongs to row i of ``sound``.
+        settings: Temperature and normalisation.
+
+    Returns:
+        log B where nothing is known, 0 where everything is, and for a batch of one, which has
+        nothing to be told from.
+    """
+    with torch.autocast(sound.device.type, enabled=False):
+        sound, video = sound.float(), video.float()
+        if settings.normalise:
+            sound, video = (torch.nn.functional.normalize(x, dim=-1) for x in (sound, video))
+        logits = sound @ video.T / settings.temperature
+    own = torch.arange(len(logits), device=logits.device)
+    one, other = (torch.nn.functional.cross_entropy(x, own) for x in (logits, logits.T))
+    return (one + other) / 2
+
+
+def cut_to_shortest(features: Features) -> Features:
+    """Cut sound and pictures of all clips to what the shortest has of each.
+
+    Without it the length alone tells which sound and which pictures belong together.
+    """
+    video, video_lens = pictures_of(features)
+    n_samples, n_pictures = int(features.input_lens.min()), int(video_lens.min())
+    n_frames = -(-n_samples // HOP)
+    return replace(
+        features,
+        values=features.values[:, :n_frames],
+        input_lens=torch.full_like(features.input_lens, n_samples),
+        is_pad=None if features.is_pad is None else features.is_pad[:, :n_frames],
+        video=video[:, :n_pictures],
+        video_lens=torch.full_like(video_lens, n_pictures),
+    )
+
+
+@SOUND_OBJECTIVES.register("contrastive")
+def contrastive(
+    model: CTCModel, features: Features, settings: ObjectiveSettings, update: int
+) -> Tensor:
+    """Encode sound and pictures whole, take means, compare every clip with every other.
+
+    Args:
+        model: On an audio-visual base, with its aids.
+        features: A batch of clips. One alone adds nothing: a loss of 0 without gradient.
+        settings: ``pairs``.
+        update: Of the stage; not used.
+    """
+    encoder, viewer, joint = parts_of(model, "contrastive")
+    if not isinstance(joint, JointSpace):
+        raise TypeError("contrastive needs the model that training.recipe builds for it")
+    how = settings.pairs
+    if how.same_length:
+        features = cut_to_shortest(features)
+    video, video_lens = pictures_of(features)
+    states = encoder(features)
+    behind = is_behind(encoder.out_lens(features.input_lens), states.shape[1])
+    patches = video_patches(video, viewer.config)
+    seen = viewer(patches, is_behind(patch_lens(video_lens, viewer.config), patches.shape[1]))
+    heard = joint.from_sound(masked_mean(states, behind))
+    return info_nce(heard, joint.from_video(seen.mean()), how)
