@@ -144,6 +144,20 @@ def emformer_dir(folder: Path, **changes: Any) -> Path:
     return folder
 
 
+def audiovisual_dir(folder: Path, **changes: Any) -> Path:
+    """A base of random weights: nothing but the config of a tiny audio-visual model."""
+    from xlasr.models.audiovisual_config import AudioVisualConfig
+
+    shape: dict[str, Any] = {"n_layers": 3, "hidden_size": 32, "n_heads": 2, "ffn_dim": 48}
+    shape |= {f"{part}_layers": 1 for part in ("video", "decoder")}
+    shape |= {f"{part}_dim": 16 for part in ("video", "decoder")}
+    shape |= {f"{part}_heads": 2 for part in ("video", "decoder")}
+    config = AudioVisualConfig(**shape | {"kernel": 5, "frame_size": 32, "seconds": 2.0} | changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config.dumps(), encoding="utf-8")
+    return folder
+
+
 def speech_config(kind: str, **changes: Any) -> Any:
     """Config of a tiny self-supervised encoder: one of ``KINDS`` or ``GROUP_NORM``."""
     import transformers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -138,10 +138,9 @@ def with_video(data: TrainingSet, model: SpeechModel, stage: Stage) -> TrainingS
         return data
     if not isinstance(model.encoder, ConformerEncoder):
         raise TypeError("objectives on pictures need the model that training.recipe builds")
-    rows = data.rows.tolist()
-    has_video = np.fromiter(
-        (cast(Utterance, data.split[row]).video is not None for row in rows), bool, len(rows)
-    )
+    lines = cast(Iterable[Utterance], data.split)  # read in their order: one pass over the manifest
+    pictures = np.fromiter((line.video is not None for line in lines), bool, len(data.split))
+    has_video = pictures[data.rows]
     if not has_video.any():
         raise DataError(
             f"split {data.split.name!r} has no clip with pictures, and stage {stage.name!r} looks "
