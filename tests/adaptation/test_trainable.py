@@ -13,9 +13,9 @@ from xlasr.config import ObjectiveSettings, TrainSettings
 from xlasr.errors import UsageError
 from xlasr.features.streaming import FrameStatistics
 from xlasr.models.encoders import Context
+from xlasr.models.frames import MeasuredEncoder
 from xlasr.models.hub import find_base
 from xlasr.models.run import SpeechModel, from_base
-from xlasr.models.streaming import EmformerEncoder
 from xlasr.models.tokenizer import CharTokenizer
 from xlasr.objectives import OBJECTIVES
 
@@ -27,6 +27,7 @@ KINDS = [
     "ctc/wav2vec2-post",
     "ctc/w2v-bert",
     "ctc/emformer",
+    "ctc/audiovisual",
 ]
 N_LAYERS = 3
 
@@ -41,6 +42,8 @@ def build(folder: Path, kind: str) -> SpeechModel:
         path = tiny.seamless_dir(folder, base)
     elif base == "emformer":
         path = tiny.emformer_dir(folder)
+    elif base == "audiovisual":
+        path = tiny.audiovisual_dir(folder)
     else:
         path = tiny.speech_dir(folder, base)
     torch.manual_seed(0)
@@ -51,7 +54,7 @@ def build(folder: Path, kind: str) -> SpeechModel:
         language="cs",
         alphabet=CharTokenizer(list(" ahojrybkde")),
     )
-    if isinstance(model.encoder, EmformerEncoder):
+    if isinstance(model.encoder, MeasuredEncoder):
         model.encoder.measure(FrameStatistics.of_clips([tiny.clip(0.5)]))
     return model
 

@@ -55,6 +55,7 @@ LORA_TARGETS = {
     "ctc/wavlm": ["intermediate_dense", "output_dense"],
     "ctc/w2v-bert": ["linear_q", "linear_v"],
     "ctc/emformer": WHISPER,
+    "ctc/audiovisual": WHISPER,
 }
 D, ENCODER, DECODER, HEAD = 32, 3, 2, 32 * 12 + 12
 """Width and layers of the tiny models; weights of their CTC head."""

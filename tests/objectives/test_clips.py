@@ -124,13 +124,16 @@ def test_the_model_reconstructs_without_having_seen() -> None:
     decoder = model.aids["masked_autoencoder"]
     values = features.values.clone().requires_grad_()
     handle = decoder.register_forward_hook(
-        lambda module, args, out: seen.update(masked=args[1], heard=out[0], shown=out[1])
+        lambda module, args, out: seen.update(
+            masked=args[1], heard=out[0], shown=out[1], patches=args[3].at
+        )
     )
     loud(model)
     masked_autoencoder(model, replace(features, values=values), settings(BOTH[0]), 0)
     handle.remove()
     guess = seen["heard"].pow(2).sum() + seen["shown"].pow(2).sum()
     (gradient,) = torch.autograd.grad(guess, values)
+    assert seen["patches"].shape == (1, 5)  # 12 of pictures, of which 7 are masked
     masked = seen["masked"][0].repeat_interleave(4)
     felt = gradient[0].abs().sum(-1)
     assert masked.sum() == 24 and not felt[masked].any() and (felt[~masked] > 0).all()
