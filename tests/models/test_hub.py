@@ -67,6 +67,7 @@ def test_the_hub_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     message = str(caught.value)
     assert "the hub did not give 'facebook/wav2vec2-xls-r-300m'" in message
     here = "whisper-tiny.en, multimodal-tiny, emformer-20, emformer-small"
+    here += ", audiovisual-base, audiovisual-small"
     assert f"Here without a network: {here}, or any" in message
     assert caught.value.exit_code == 1
 
