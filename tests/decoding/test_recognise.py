@@ -102,14 +102,14 @@ def test_whisper_confidence_is_the_mean_probability_of_its_tokens_and_the_end(
     # a random model seldom ends by itself
     monkeypatch.setattr(type(model), "max_tokens", 12)
     tokens, seen = model.tokenizer, []
-    inner = module._decode
+    inner = module.hypotheses
 
-    def spy(*call: Any) -> list[Hypothesis]:
-        states = model.encoder(call[1])
-        seen.extend(zip(states, answer := inner(*call), strict=True))
+    def spy(*call: Any) -> list[list[Hypothesis]]:
+        answer = inner(*call)
+        seen.extend((row, found) for row, (found,) in zip(call[1], answer, strict=True))
         return answer
 
-    monkeypatch.setattr(module, "_decode", spy)
+    monkeypatch.setattr(module, "hypotheses", spy)
     found = {r.log_prob: r for r in run(model, beam=beam)}
     assert len(seen) == len(CLIPS)
     for states, hypothesis in seen:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from xlasr.decoding import beam as seq2seq_beam
 from xlasr.decoding import ctc, seq2seq, transducer
 from xlasr.decoding.hypothesis import Hypothesis, LanguageModel
-from xlasr.errors import RunError
+from xlasr.errors import RunError, UsageError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import Seq2SeqModel
@@ -65,7 +65,6 @@ class Recognised:
     confidence: float | None = None
 
 
-@torch.inference_mode()
 def recognise(
     model: SpeechModel,
     clips: Sequence[Clip] | Callable[[int], Clip],
@@ -88,6 +87,40 @@ def recognise(
     Raises:
         RunError: The model was trained without text: it has no letters.
     """
+    return [
+        Recognised(
+            model.tokenizer.decode(found.tokens).strip(),
+            found.log_prob,
+            found.looped,
+            token_confidence(found, has_end=isinstance(model, Seq2SeqModel)),
+        )
+        for (found,) in n_best_lists(model, clips, durations_s, options, progress=progress)
+    ]
+
+
+@torch.inference_mode()
+def n_best_lists(
+    model: SpeechModel,
+    clips: Sequence[Clip] | Callable[[int], Clip],
+    durations_s: Sequence[float],
+    options: DecodeOptions,
+    n_best: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> list[list[Hypothesis]]:
+    """What ``recognise`` chooses from: the hypotheses of every clip, best first.
+
+    Args:
+        model: See ``recognise``.
+        clips: See ``recognise``.
+        durations_s: See ``recognise``.
+        options: See there.
+        n_best: At most so many a clip, and no more than ``options.beam``.
+        progress: See ``recognise``.
+
+    Raises:
+        RunError: The model was trained without text: it has no letters.
+        UsageError: ``n_best`` is more than the beam, or the model is in training mode.
+    """
     if isinstance(model, CTCModel) and not model.tokenizer.symbols:
         raise RunError(
             "this model was trained without text, so it has no letters to write with; it is a base "
@@ -102,7 +135,7 @@ def recognise(
         for d in durations_s
     ]
     device = next(model.parameters()).device
-    results: list[Recognised | None] = [None] * len(durations_s)
+    results: list[list[Hypothesis]] = [[] for _ in durations_s]
     order = sorted(range(len(contexts)), key=lambda i: -contexts[i])
     at = 0
     while at < len(order):
@@ -113,16 +146,12 @@ def recognise(
         at += len(rows)
         batch = [load(i) for i in rows]
         features = model.features(batch, context if encoder.context or limit else None).to(device)
-        for row, found in zip(rows, _decode(model, features, options), strict=True):
-            results[row] = Recognised(
-                model.tokenizer.decode(found.tokens).strip(),
-                found.log_prob,
-                found.looped,
-                token_confidence(found, has_end=isinstance(model, Seq2SeqModel)),
-            )
+        lists = hypotheses(model, encoder(features), features.input_lens, options, n_best)
+        for row, found in zip(rows, lists, strict=True):
+            results[row] = found
         if progress:
             progress(sum(durations_s[i] for i in rows))
-    return [r for r in results if r is not None]
+    return results
 
 
 def token_confidence(found: Hypothesis, *, has_end: bool) -> float | None:
@@ -149,61 +178,89 @@ def token_confidence(found: Hypothesis, *, has_end: bool) -> float | None:
     return min(1.0, exp(found.log_prob / n_tokens))
 
 
-def _decode(model: SpeechModel, features: Any, options: DecodeOptions) -> list[Hypothesis]:
-    states = model.encoder(features)
+@torch.inference_mode()
+def hypotheses(
+    model: SpeechModel,
+    states: Tensor,
+    input_lens: Tensor,
+    options: DecodeOptions,
+    n_best: int = 1,
+) -> list[list[Hypothesis]]:
+    """Decode clips that are encoded already.
+
+    Args:
+        model: In evaluation mode.
+        states: (B, T', D) from its encoder.
+        input_lens: (B,) int64 samples.
+        options: See there; the states have their context.
+        n_best: At most so many hypotheses a clip, and no more than ``options.beam``.
+
+    Returns:
+        For each clip its hypotheses, best first; at least one.
+
+    Raises:
+        UsageError: ``n_best`` is more than the beam, or the model is in training mode.
+    """
+    if not 1 <= n_best <= options.beam:
+        raise UsageError(f"n_best must be between 1 and beam ({options.beam}); found {n_best}")
     if isinstance(model, Seq2SeqModel):
         tokens = model.tokenizer
-        longest_s = float(features.input_lens.max()) / 16_000
+        longest_s = float(input_lens.max()) / 16_000
         common: dict[str, Any] = {
             # speech has at most about 10 bytes-pieces a second; the guard catches loops before
             "max_tokens": min(model.max_tokens - len(tokens.prompt), 24 + int(longest_s * 24)),
             "allowed": tokens.allowed,
-            "is_pad": model.is_pad(states, features.input_lens),
+            "is_pad": model.is_pad(states, input_lens),
         }
         if options.beam == 1 and options.lm is None:
-            return seq2seq.greedy(model.hf, states, tokens.prompt, tokens.eot, **common)
-        lists = seq2seq_beam.beam(
+            return [
+                [found]
+                for found in seq2seq.greedy(model.hf, states, tokens.prompt, tokens.eot, **common)
+            ]
+        return seq2seq_beam.beam(
             model.hf,
             states,
             tokens.prompt,
             tokens.eot,
             beam=options.beam,
+            n_best=n_best,
             lm=options.lm,
             lm_weight=options.lm_weight,
             **common,
         )
-        return [hypotheses[0] for hypotheses in lists]
-    lens = model.out_lens(features.input_lens)
+    lens = model.out_lens(input_lens)
     if isinstance(model, Transducer) and not model.by_ctc:
         modified = model.shape.modified
         spoken = [rows[: int(n)] for rows, n in zip(states, lens, strict=True)]
         if options.beam == 1 and options.lm is None:
-            return [transducer.greedy(model, rows, modified=modified) for rows in spoken]
+            return [[transducer.greedy(model, rows, modified=modified)] for rows in spoken]
         return [
             transducer.beam(
                 model,
                 rows,
                 beam=options.beam,
+                n_best=n_best,
                 lm=options.lm,
                 lm_weight=options.lm_weight,
                 length_bonus=options.length_bonus,
                 modified=modified,
-            )[0]
+            )
             for rows in spoken
         ]
     log_probs = model.log_probs(states)
     if options.beam == 1 and options.lm is None:
         best = ctc.greedy(log_probs, lens)
         sums = _summed(log_probs, lens, best).tolist()
-        return [Hypothesis(t, p, p) for t, p in zip(best, sums, strict=True)]
+        return [[Hypothesis(t, p, p)] for t, p in zip(best, sums, strict=True)]
     return [
         ctc.prefix_beam(
             log_probs[i, : int(lens[i])].cpu().numpy(),
             beam=options.beam,
+            n_best=n_best,
             lm=options.lm,
             lm_weight=options.lm_weight,
             length_bonus=options.length_bonus,
-        )[0]
+        )
         for i in range(len(lens))
     ]
 
