@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tests.alignment.spoken import fake_model, say, silence
 
-from xlasr.alignment.reference import AlignedText, letter_timer
+from xlasr.alignment.reference import letter_timer
+from xlasr.data.learnt_text import LearntText
 
 LETTER_S = 0.08  # three frames of sound and one of silence
 
@@ -43,7 +44,11 @@ def test_text_that_cannot_be_that_of_the_sound() -> None:
 
 
 def test_another_speed() -> None:
-    text = AlignedText("ab", (1.0, 3.0))
+    text = LearntText("ab", (1.0, 3.0), ("a", "ba"))
     assert text == "ab"
     fast = text.faster(2.0)
-    assert (str(fast), fast.ends_s) == ("ab", (0.5, 1.5))
+    assert (str(fast), fast.ends_s, fast.hypotheses) == ("ab", (0.5, 1.5), ("a", "ba"))
+    assert (LearntText("").faster(2.0).ends_s, LearntText("ab", ()).faster(2.0).ends_s) == (
+        None,
+        (),
+    )

@@ -12,8 +12,8 @@ import torch
 from tests.objectives.transducer_paths import by_hand
 
 from xlasr import api
-from xlasr.alignment.reference import AlignedText
 from xlasr.config import DecodeSettings, ObjectiveSettings, Recipe
+from xlasr.data.learnt_text import LearntText
 from xlasr.errors import ConfigError, DataError, Interrupted
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
@@ -241,7 +241,7 @@ def test_sizes_are_for_transducers() -> None:
 def test_the_restricted_objective_is_held_to_the_alignment(whisper_dir: Path) -> None:
     model = tiny_transducer(whisper_dir)
     states = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
-    texts = [AlignedText("a?b", (0.021, 0.05, 0.09)), AlignedText("b", (9.0,))]  # beyond the end
+    texts = [LearntText("a?b", (0.021, 0.05, 0.09)), LearntText("b", (9.0,))]  # beyond the end
     settings = {"kind": "restricted", "aligner": "x", "left_ms": 20, "right_ms": 40}
     total = 0.0
     for row, ids, at in zip(states, ([1, 2], [2]), ([1, 4], [5]), strict=True):
@@ -280,7 +280,7 @@ def test_a_restricted_stage(
         speech, base=str(whisper_dir), recipe=small.recipe("ctc", small.stage("ctc", **short)),
         out=tmp_path / "ctc", threads=1,
     )  # fmt: skip
-    seen: list[AlignedText] = []
+    seen: list[LearntText] = []
     real = OBJECTIVES["transducer"]
 
     def spy(model: Any, states: Any, lens: Any, texts: Any, settings: Any) -> torch.Tensor:
@@ -297,8 +297,8 @@ def test_a_restricted_stage(
     recipe = small.recipe("transducer", stage, transducer=SIZES)
     run = api.adapt(speech, base=str(whisper_dir), recipe=recipe, out=tmp_path / "run", threads=1)
     assert isinstance(run.model, Transducer)
-    assert seen and all(isinstance(text, AlignedText) for text in seen)
-    assert all(len(text.ends_s) == len(text) for text in seen)
+    assert seen and all(isinstance(text, LearntText) and text.ends_s for text in seen)
+    assert all(len(text.ends_s or ()) == len(text) for text in seen)
     times = {text: {t.ends_s for t in seen if t == text} for text in seen}
     assert any(len(found) > 1 for found in times.values())  # they follow the speed
 

@@ -11,27 +11,6 @@ from xlasr.alignment.words import word_timer
 from xlasr.models.run import SpeechModel
 
 
-class AlignedText(str):
-    """A transcript that knows where each of its letters ends.
-
-    Args:
-        text: The transcript.
-        ends_s: For each character the seconds from the start of the clip; never falling.
-    """
-
-    ends_s: tuple[float, ...]
-
-    def __new__(cls, text: str, ends_s: tuple[float, ...]) -> AlignedText:
-        """Make one; a string is made by ``__new__``."""
-        made = super().__new__(cls, text)
-        made.ends_s = ends_s
-        return made
-
-    def faster(self, factor: float) -> AlignedText:
-        """The same text for the clip at another speed."""
-        return AlignedText(self, tuple(end / factor for end in self.ends_s))
-
-
 def letter_timer(
     model: SpeechModel,
 ) -> Callable[[NDArray[np.float32], str], tuple[float, ...] | None]:

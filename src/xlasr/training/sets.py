@@ -12,10 +12,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xlasr.alignment.reference import AlignedText
 from xlasr.config import AugmentSettings, CorpusSettings
 from xlasr.data.batches import Batch, Floats, Ints, clip_rng, take_minutes
 from xlasr.data.corpus import Corpus, Split, Utterance
+from xlasr.data.learnt_text import LearntText
 from xlasr.data.parallel import Pair, ParallelText, clean
 from xlasr.data.phones import in_form
 from xlasr.data.text import normalise
@@ -42,6 +42,7 @@ class TrainingSet:
         left_out: Counts of clips that cannot be trained on, by reason.
         part: The language whose head learns it, where languages have heads of their own.
         ends_s: For each usable row where the letters of its text end, if it was aligned.
+        hypotheses: For each usable row what a model wrote for it, if that was decoded ahead.
     """
 
     split: Split | ParallelText
@@ -50,6 +51,7 @@ class TrainingSet:
     left_out: dict[str, int]
     part: str | None = None
     ends_s: Mapping[int, tuple[float, ...]] | None = None
+    hypotheses: Mapping[int, tuple[str, ...]] | None = None
 
     @property
     def durations_s(self) -> NDArray[np.float32]:
@@ -63,7 +65,10 @@ class TrainingSet:
         if isinstance(line, Pair):
             return normalise(line.text, self.form)
         text = in_form(line.text, self.form, line.language)
-        return text if self.ends_s is None else AlignedText(text, self.ends_s[row])
+        if self.ends_s is None and self.hypotheses is None:
+            return text
+        ends_s = None if self.ends_s is None else self.ends_s[row]
+        return LearntText(text, ends_s, None if self.hypotheses is None else self.hypotheses[row])
 
     def texts(self) -> list[str]:
         """All transcripts."""
@@ -311,7 +316,7 @@ def load_batch(
         rng = clip_rng(seed, epoch, batch.corpus, at)
         items.append(data.item(at, factor, augment, rng))
         text = data.text(at)
-        texts.append(text.faster(factor) if isinstance(text, AlignedText) else text)
+        texts.append(text.faster(factor) if isinstance(text, LearntText) else text)
         rngs.append(rng)
     return items, texts, rngs
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xlasr.alignment.reference import AlignedText
 from xlasr.config import ObjectiveSettings, TransducerLossSettings
+from xlasr.data.learnt_text import LearntText
 from xlasr.models.transducer import Transducer
 from xlasr.objectives import OBJECTIVES
 from xlasr.objectives.transducer.exact import transducer_loss
@@ -96,7 +96,7 @@ def _windows(
     alignment = torch.zeros_like(targets)
     frame_s = model.encoder.samples_per_position / 16_000
     for row, text in enumerate(texts):
-        if not isinstance(text, AlignedText):
+        if not isinstance(text, LearntText) or text.ends_s is None:
             return None, None
         ends = [text.ends_s[at] for at in model.tokenizer.last_letters(text)]
         at = torch.tensor([int(end / frame_s) for end in ends], dtype=torch.int64)
