@@ -10,6 +10,7 @@ from xlasr.config.load import (
     recipe_files,
     recipes,
 )
+from xlasr.config.min_wer import MinWerSettings
 from xlasr.config.settings import (
     AdapterSettings,
     AugmentSettings,
@@ -53,6 +54,7 @@ __all__ = [
     "FreezeSettings",
     "LayerNumbers",
     "LoraSettings",
+    "MinWerSettings",
     "NoiseSettings",
     "ObjectiveSettings",
     "OptimSettings",

@@ -7,12 +7,15 @@ from typing import Any
 
 from xlasr.config.base import dicts
 from xlasr.config.corpora import text_misfits
+from xlasr.config.min_wer import min_wer_misfits
 from xlasr.config.transducer import transducer_misfits
 from xlasr.config.unlabelled import WITHOUT_TEXT, unlabelled_misfits, video_misfits
 from xlasr.errors import did_you_mean
 
 OBJECTIVE_OF = {"ctc": "ctc", "seq2seq": "cross_entropy", "transducer": "transducer"}
 """The objective of each family."""
+BESIDE = {"transducer": "ctc"}
+"""What a family can learn beside that."""
 MODES_OF = {
     "ctc": ("keep", "replace", "extend"),
     "seq2seq": ("keep", "cut"),
@@ -42,15 +45,16 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
         for objective in dicts(stage.get("objectives")):
             kind = objective.get("kind")
             problems += transducer_misfits(name, objective, tree.get("transducer"))
+            problems += min_wer_misfits(name, stage, objective)
             if kind == "ewc":
                 problems += _ewc_misfits(name, stage, objective)
             elif kind in WITHOUT_TEXT:
                 problems += unlabelled_misfits(name, kind, stage, family)
-            elif kind not in (None, *OBJECTIVE_OF.values()):
-                known = [*OBJECTIVE_OF.values(), "ewc", *WITHOUT_TEXT]
+            elif kind not in (None, "min_wer", *OBJECTIVE_OF.values()):
+                known = [*OBJECTIVE_OF.values(), "min_wer", "ewc", *WITHOUT_TEXT]
                 hint = did_you_mean(str(kind), known)
                 problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
-            elif wanted and kind and kind not in (wanted, "ctc" if family == "transducer" else ""):
+            elif wanted and kind and kind not in (wanted, "min_wer", BESIDE.get(family)):
                 problems.append(
                     f"stage {name!r}: objective {kind!r} does not fit the family {family!r}, "
                     f"which takes {wanted!r}"

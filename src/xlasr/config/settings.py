@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from xlasr.config.base import Settings
 from xlasr.config.corpora import CorpusSettings
+from xlasr.config.min_wer import MinWerSettings
 from xlasr.config.misfits import misfits
 from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
 from xlasr.config.unlabelled import (
@@ -200,8 +201,8 @@ class ObjectiveSettings(Settings):
     """One term of the loss."""
 
     kind: str = Field(
-        description="ctc (for a transducer: a head beside it), cross_entropy, transducer; ewc "
-        "beside one of these; without text: masked_contrastive, and on audio-visual clips "
+        description="ctc (for a transducer: a head beside it), cross_entropy, transducer; min_wer; "
+        "ewc beside one of these; without text: masked_contrastive, and on audio-visual clips "
         "masked_autoencoder, contrastive"
     )
     weight: float = Field(1.0, gt=0)
@@ -226,6 +227,9 @@ class ObjectiveSettings(Settings):
     pairs: PairSettings = Field(PairSettings(), description="contrastive only")
     transducer: TransducerLossSettings | None = Field(
         None, description="transducer only: which of its losses; None: all defaults"
+    )
+    min_wer: MinWerSettings | None = Field(
+        None, description="min_wer only: its lists and errors; None: all defaults"
     )
 
 
@@ -308,6 +312,12 @@ class Stage(Settings):
     def needs_video(self) -> bool:
         """Whether an objective looks at pictures."""
         return any(o.kind in WITH_VIDEO for o in self.objectives)
+
+    @property
+    def min_wer(self) -> MinWerSettings | None:
+        """How it minimises word errors, if it does."""
+        found = (o for o in self.objectives if o.kind == "min_wer")
+        return next((o.min_wer or MinWerSettings() for o in found), None)
 
     def positions_wanted(self) -> int:
         """Encoder positions a clip must have where its text does not say: room for two masks."""

@@ -70,6 +70,11 @@ class Seq2SeqModel(nn.Module):
         """Decoder positions, prompt included."""
         return int(self.decoder.max_target_positions)
 
+    @property
+    def room(self) -> int:
+        """The most tokens that a text can have: prompt and end need a place too."""
+        return self.max_tokens - len(self.tokenizer.prompt) - 1
+
     def features(self, clips: Clips, positions: int | None = None) -> Features:
         """Collate clips (of one context, for Whisper); see the encoder."""
         return self.encoder.features(clips, positions)  # type: ignore[no-any-return]
@@ -130,19 +135,22 @@ class Seq2SeqModel(nn.Module):
             Inputs (B, U): prompt, text. Targets (B, U): text, end; -100 on the prompt and on
             padding.
         """
-        prompt, eot = self.tokenizer.prompt, self.tokenizer.eot
         rows = [self.tokenizer.encode(t) for t in texts]
         if dropout:
             drawn = [
                 self.tokenizer.sample(t, dropout, lambda: float(torch.rand(()))) for t in texts
             ]
-            room = self.max_tokens - len(prompt) - 1
-            rows = [d if len(d) <= room else r for d, r in zip(drawn, rows, strict=True)]
+            rows = [d if len(d) <= self.room else r for d, r in zip(drawn, rows, strict=True)]
+        return self.teach(rows)
+
+    def teach(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """``target_ids`` of texts that are token ids already, at most ``room`` each."""
+        prompt, eot = self.tokenizer.prompt, self.tokenizer.eot
         width = len(prompt) + max(len(r) for r in rows)
         inputs = torch.full((len(rows), width), eot)
         targets = torch.full((len(rows), width), -100)
         for i, row in enumerate(rows):
-            sequence = torch.tensor(prompt + row)
+            sequence = torch.tensor([*prompt, *row])
             inputs[i, : len(sequence)] = sequence
             targets[i, len(prompt) - 1 : len(sequence)] = torch.tensor([*row, eot])
         return inputs, targets

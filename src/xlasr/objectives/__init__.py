@@ -26,12 +26,13 @@ OBJECTIVES: Registry[Objective] = Registry("objective")
 SoundObjective = Callable[[Any, Features, ObjectiveSettings, int], Tensor]
 SOUND_OBJECTIVES: Registry[SoundObjective] = Registry("objective on sound alone")
 
-from xlasr.objectives import (  # noqa: E402, F401  # noqa: E402, F401
+from xlasr.objectives import (  # noqa: E402, F401
     contrastive,
     cross_entropy,
     ctc,
     ewc,
     masked_autoencoder,
     masked_contrastive,
+    min_wer,
 )
 from xlasr.objectives.transducer import objective  # noqa: E402, F401

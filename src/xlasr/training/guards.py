@@ -176,7 +176,7 @@ class Guards:
         seen = self.history
         key = "cer" if "cer" in seen[-1] else "dev"
         best = min(h[key] for h in seen)
-        falls = seen[-1]["train"] < 0.9 * seen[-4]["train"]
+        falls = seen[-1]["train"] < _a_tenth_less(seen[-4]["train"])
         rises = all(b["dev"] > a["dev"] for a, b in zip(seen[-4:-1], seen[-3:], strict=True))
         if falls and rises and seen[-1][key] > best:
             self.tell(
@@ -210,7 +210,7 @@ class Guards:
             return
         useless = min(h["cer"] for h in self.history) > USELESS
         # a model that had learnt by its first evaluation still lowers its training loss
-        if not (useless or last["train"] > 0.9 * first["train"]):
+        if not (useless or last["train"] > _a_tenth_less(first["train"])):
             return
         advice = "train longer, raise optim.lr, or train more of the model"
         self.tell(
@@ -236,6 +236,11 @@ class Guards:
         for event in self.events:
             found[event["guard"]] = found.get(event["guard"], 0) + 1
         return found
+
+
+def _a_tenth_less(loss: float) -> float:
+    """A loss that is better by a tenth of its size; that of min_wer is below zero."""
+    return loss - 0.1 * abs(loss)
 
 
 def keep_usable(

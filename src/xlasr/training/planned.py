@@ -19,6 +19,7 @@ from xlasr.features.conditions import open_condition
 from xlasr.files import sha256
 from xlasr.models.hub import SELF_SUPERVISED, Base
 from xlasr.training.artefacts import STAGE_FORMAT, StageRun
+from xlasr.training.lists import list_key, list_problems
 from xlasr.training.references import aligner_key, aligner_problems
 
 
@@ -41,7 +42,8 @@ def plan_stages(
             except (XlasrError, OSError) as error:
                 problems.append(f"stage {stage.name!r}: {error}")
         run = StageRun(stage, folder / "stages" / f"{number}-{stage.name}", "", data, main)
-        problems += [f"stage {stage.name!r}: {p}" for p in _problems(run)]
+        found = _problems(run) + list_problems(stage, recipe.family, base)
+        problems += [f"stage {stage.name!r}: {p}" for p in found]
         content = {
             "format": STAGE_FORMAT,
             "stage": stage.model_dump(mode="json", exclude={"name"}),
@@ -67,7 +69,7 @@ def plan_stages(
             content["phones"] = espeak_version()
         if stage.output.extra_text:
             content["extra_text"] = [_file_sha256(path) for path in stage.output.extra_text]
-        content |= aligner_key(stage) if not problems else {}
+        content |= {**aligner_key(stage), **list_key(stage)} if not problems else {}
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         keys[stage.name] = key
         planned.append(replace(run, key=key))

@@ -41,6 +41,7 @@ from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frames import measure_frames
 from xlasr.training.frozen import FrozenCache
+from xlasr.training.lists import with_lists
 from xlasr.training.loss import LossOf
 from xlasr.training.metrics import Metrics, Progress
 from xlasr.training.references import with_references
@@ -123,6 +124,7 @@ def _run_stage(
     ]
     sets = with_references(sets, stage)
     measure_frames(model, sets, run.folder)
+    sets = with_lists(sets, stage, model, run.folder, progress)
     judged = dev_sets(run, model)
     torch.manual_seed(seed)
     trained = list(dict.fromkeys(data.part for data in sets if data.part is not None))

@@ -284,8 +284,7 @@ def drop_unusable(
         if not ids:
             return "no letter of the text is in the alphabet"
         if isinstance(model, Seq2SeqModel):
-            room = model.max_tokens - len(model.tokenizer.prompt) - 1
-            return f"more than {room} tokens" if len(ids) > room else None
+            return f"more than {model.room} tokens" if len(ids) > model.room else None
         if isinstance(model, Transducer):  # its lattice may allow more; no speech has it
             return "more symbols than frames" if max(1, len(ids)) > frames else None
         if frames < 1 or min_frames(ids) > frames:

@@ -1,8 +1,8 @@
 """Joiner and transducer loss in one: the logits of all cells of the lattice never exist together.
 
-The cells (clip, frame, symbols written) that an alignment may pass are listed, and the joiner runs
-over the list a slice at a time; in the backward pass it runs again. Cells of padding, or outside of
-a window, cost nothing: the pruned and the restricted loss are this one with fewer cells.
+The cells (target, frame, symbols written) that an alignment may pass are listed, and the joiner
+runs over the list a slice at a time; in the backward pass it runs again. Cells of padding, or
+outside of a window, cost nothing: the pruned and the restricted loss are this one with fewer cells.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def joined_loss(
     frame_lens: Tensor,
     target_lens: Tensor,
     *,
+    clips: Tensor | None = None,
     nodes: Tensor | None = None,
     writes: Tensor | None = None,
     modified: bool = False,
@@ -43,13 +44,15 @@ def joined_loss(
     """Loss of the joiner ``tanh(encoder + predictor) @ weight.T + bias``.
 
     Args:
-        encoder: (B, T, J) projected encoder states.
+        encoder: (B, T, J) projected encoder states; (C, T, J) of fewer clips with ``clips``.
         predictor: (B, U+1, J) projected predictor states.
         weight: (V, J) of the output layer.
         bias: (V,).
         targets: (B, U) int64 symbols; see ``lattice.check``.
         frame_lens: (B,) int64 frames of each clip.
         target_lens: (B,) int64 symbols of each target.
+        clips: (B,) int64: the row of ``encoder`` of each target, where several targets are of one
+            clip, which is not copied; None is one each.
         nodes: (B, T, U+1) bool: nodes that alignments may pass; None is all.
         writes: (B, T, U) bool: frames at which each symbol may be written; None is all.
         modified: At most one symbol a frame.
@@ -64,10 +67,17 @@ def joined_loss(
 
     Source: Graves 2012 (arXiv 1211.3711); recomputation as in Chen et al. 2016 (arXiv 1604.06174).
     """
-    if encoder.ndim != 3 or predictor.ndim != 3 or encoder.shape[::2] != predictor.shape[::2]:
+    shapes = [(x.ndim, len(x) if clips is None else 0, x.shape[-1]) for x in (encoder, predictor)]
+    if shapes[0] != shapes[1] or encoder.ndim != 3:
         raise UsageError(
             "the joiner takes (B, T, J) and (B, U+1, J); found "
             f"{tuple(encoder.shape)} and {tuple(predictor.shape)}"
+        )
+    heard = torch.arange(len(encoder)) if clips is None else clips
+    if heard.shape != (len(predictor),) or bool(((heard < 0) | (heard >= len(encoder))).any()):
+        raise UsageError(
+            f"each of {len(predictor)} targets needs one of {len(encoder)} clips; found "
+            f"{heard.tolist()}"
         )
     n_frames = encoder.shape[1]
     sizes = check(
@@ -84,7 +94,9 @@ def joined_loss(
         inside = inside & nodes
     parts = [at_least_float32(x) for x in (encoder, predictor, weight, bias)]
     with torch.autocast(encoder.device.type, enabled=False):
-        loss: Tensor = _Joined.apply(*parts, sizes, inside, writes, modified, chunk)  # type: ignore[no-untyped-call]
+        loss: Tensor = _Joined.apply(  # type: ignore[no-untyped-call]
+            *parts, heard.to(encoder.device), sizes, inside, writes, modified, chunk
+        )
     return loss
 
 
@@ -98,6 +110,7 @@ class _Joined(torch.autograd.Function):
         predictor: Tensor,
         weight: Tensor,
         bias: Tensor,
+        heard: Tensor,
         sizes: Sizes,
         inside: Tensor,
         writes: Tensor | None,
@@ -105,9 +118,9 @@ class _Joined(torch.autograd.Function):
         chunk: int,
     ) -> Tensor:
         n_symbols = sizes.targets.shape[1]
-        cells = inside.nonzero()  # (K, 3): clip, frame, symbols written
-        wanted = torch.nn.functional.pad(sizes.targets, (0, 1), value=BLANK)
-        wanted = wanted[cells[:, 0], cells[:, 2]]
+        row, frame, written = inside.nonzero().unbind(1)
+        cells = torch.stack([row, frame, written, heard[row]], 1)  # (K, 4), with the clip
+        wanted = torch.nn.functional.pad(sizes.targets, (0, 1), value=BLANK)[row, written]
         size = max(1, chunk // max(weight.shape))
         normaliser, blank, emit = (encoder.new_empty(len(cells)) for _ in range(3))
         ctx.kept = None
@@ -163,19 +176,19 @@ class _Joined(torch.autograd.Function):
             probs.sub_(ctx.normaliser[part, None]).exp_()
             _add(gradients, weight, cells, joined, probs, ctx.wanted[part], emit[part], blank[part])
             del joined, probs
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, None, None, None, None, None, None)
 
 
 def _joined(encoder: Tensor, predictor: Tensor, cells: Tensor) -> Tensor:
-    """(K, J) of cells (K, 3)."""
-    clip, frame, row = cells.unbind(1)
-    return (encoder[clip, frame] + predictor[clip, row]).tanh_()
+    """(K, J) of cells (K, 4)."""
+    row, frame, written, clip = cells.unbind(1)
+    return (encoder[clip, frame] + predictor[row, written]).tanh_()
 
 
 def _logits(
     encoder: Tensor, predictor: Tensor, weight: Tensor, bias: Tensor, cells: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(K, J) and logits (K, V) of cells (K, 3)."""
+    """(K, J) and logits (K, V) of cells (K, 4)."""
     joined = _joined(encoder, predictor, cells)
     return joined, torch.addmm(bias, joined, weight.t())
 
@@ -198,6 +211,6 @@ def _add(
     of_weight.addmm_(gradient.t(), joined)
     of_bias += gradient.sum(0)
     inner = (gradient @ weight).mul_(joined.square_().neg_().add_(1))  # the slope of tanh
-    clip, frame, row = cells.unbind(1)
+    row, frame, written, clip = cells.unbind(1)
     encoder.view(-1, inner.shape[1]).index_add_(0, clip * encoder.shape[1] + frame, inner)
-    predictor.view(-1, inner.shape[1]).index_add_(0, clip * predictor.shape[1] + row, inner)
+    predictor.view(-1, inner.shape[1]).index_add_(0, row * predictor.shape[1] + written, inner)

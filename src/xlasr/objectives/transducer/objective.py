@@ -41,11 +41,7 @@ def transducer(
     """
     loss = settings.transducer or TransducerLossSettings()
     ids = [model.tokenizer.encode(text) for text in texts]
-    symbols = torch.tensor([len(row) for row in ids], device=states.device)
-    targets = torch.zeros(len(ids), int(symbols.max()), dtype=torch.int64)
-    for row, found in zip(targets, ids, strict=True):
-        row[: len(found)] = torch.tensor(found, dtype=torch.int64)
-    targets = targets.to(states.device)
+    targets, symbols = _padded(ids, states.device)
     lens = (targets, model.out_lens(input_lens).to(states.device), symbols)
     states = model.dropout(states)
     predicted = model.predict(targets)
@@ -81,6 +77,50 @@ def transducer(
     poor = float(simple.detach().sum() / lens[1].sum()) > loss.start_until
     scale = loss.start_scale if poor else 1.0
     return (loss.simple_scale * simple + scale * pruned).sum() / n_symbols
+
+
+def transducer_losses(
+    model: Transducer,
+    states: Tensor,
+    input_lens: Tensor,
+    ids: Sequence[Sequence[int]],
+    clips: Tensor,
+) -> Tensor:
+    """Negative log-likelihood (N,) of each sequence of symbols: the fused loss, without copies.
+
+    Args:
+        model: A transducer.
+        states: (B, T', D) from its encoder.
+        input_lens: (B,) int64 samples.
+        ids: N sequences.
+        clips: (N,) int64: the clip of each sequence.
+
+    Raises:
+        DataError: The model's topology has no alignment for a sequence.
+    """
+    targets, symbols = _padded(ids, states.device)
+    joiner = model.joiner
+    frames = model.out_lens(input_lens).to(states.device)[clips]
+    return joined_loss(
+        joiner.encoder(model.dropout(states)),
+        joiner.predictor(model.predict(targets)),
+        joiner.output.weight,
+        joiner.output.bias,
+        targets,
+        frames,
+        symbols,
+        clips=clips,
+        modified=model.shape.modified,
+    )
+
+
+def _padded(ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(N, U) symbols, zeros behind the ends, and how many (N,) there are."""
+    symbols = torch.tensor([len(row) for row in ids], device=device)
+    targets = torch.zeros(len(ids), int(symbols.max()), dtype=torch.int64)
+    for row, found in zip(targets, ids, strict=True):
+        row[: len(found)] = torch.tensor(found, dtype=torch.int64)
+    return targets.to(device), symbols
 
 
 def _windows(
