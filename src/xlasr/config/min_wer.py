@@ -8,6 +8,8 @@ from pydantic import Field
 
 from xlasr.config.base import Settings, dicts
 
+KIND = "min_wer"
+
 
 class MinWerSettings(Settings):
     """Expected errors over an n-best list; see ``objectives.min_wer``.
@@ -16,9 +18,7 @@ class MinWerSettings(Settings):
     """
 
     n_best: int = Field(
-        4,
-        ge=2,
-        description="width of the beam, and the most hypotheses of a clip (4 in 1712.01818)",
+        4, ge=2, description="width of the beam, and most hypotheses of a clip (1712.01818: 4)"
     )
     unit: Literal["word", "character"] = Field(
         "word", description="errors that are counted; character where words are not parted"
@@ -38,36 +38,39 @@ class MinWerSettings(Settings):
     )
 
 
-def min_wer_misfits(name: str, stage: dict[str, Any], objective: dict[str, Any]) -> list[str]:
-    """What an objective `min_wer` contradicts; reads an unchecked tree.
+def min_wer_misfits(name: str, stage: dict[str, Any]) -> list[str]:
+    """What the objectives `min_wer` of a stage contradict; reads an unchecked tree.
 
     Args:
         name: Of the stage.
         stage: The stage.
-        objective: One of its objectives.
     """
-    how, problems = objective.get("min_wer"), []
-    if objective.get("kind") not in (None, "min_wer"):
-        return [f"stage {name!r}: min_wer is for the objective 'min_wer' only"] if how else []
-    if objective.get("kind") is None:
-        return []
-    if isinstance(how, dict) and how.get("path") and how.get("lists") != "ahead":
-        problems.append(f"stage {name!r}: min_wer.path is of lists made ahead; say lists: ahead")
-    for output in dicts([stage.get("output")]):
-        if output.get("mode") == "replace":
-            problems.append(
-                f"stage {name!r}: min_wer chooses between what the model writes already, and "
-                "output.mode replace makes it forget that; replace in an earlier stage"
-            )
+    problems = []
+    objectives = dicts(stage.get("objectives"))
+    if any(o.get("min_wer") is not None and o.get("kind") not in (None, KIND) for o in objectives):
+        problems.append("min_wer is for the objective 'min_wer' only")
+    own = [o.get("min_wer") or {} for o in objectives if o.get("kind") == KIND]
+    if not own:
+        return [f"stage {name!r}: {problem}" for problem in problems]
+    if len(own) > 1:
+        problems.append(f"min_wer stands there {len(own)} times; once is enough")
     data = dicts(stage.get("data"))
     if any(d.get("pairs") is not None or d.get("text") is not None for d in data):
         problems.append(
-            f"stage {name!r}: min_wer needs speech; text without it teaches a likelihood"
+            "min_wer learns from what is heard, and the data have text without speech; leave that "
+            "to a stage with cross_entropy alone"
         )
-    spoken = [d for d in data if d.get("pairs") is None and d.get("text") is None]
-    if isinstance(how, dict) and how.get("path") and len(spoken) > 1:
+    if any(o.get("mode") == "replace" for o in dicts([stage.get("output")])):
         problems.append(
-            f"stage {name!r}: min_wer.path is of one corpus, and the stage learns {len(spoken)}; "
-            "leave it out, and the lists are decoded"
+            "min_wer chooses between what the model writes already, and output.mode replace makes "
+            "it forget that; replace in an earlier stage"
         )
-    return problems
+    for how in dicts(own):
+        if how.get("path") and how.get("lists") != "ahead":
+            problems.append("min_wer.path is of lists made ahead; say min_wer.lists: ahead")
+        if how.get("path") and len(data) > 1:
+            problems.append(
+                f"min_wer.path is of one corpus, and the stage learns {len(data)}; leave it out, "
+                "and the lists are decoded"
+            )
+    return [f"stage {name!r}: {problem}" for problem in problems]

@@ -45,7 +45,6 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
         for objective in dicts(stage.get("objectives")):
             kind = objective.get("kind")
             problems += transducer_misfits(name, objective, tree.get("transducer"))
-            problems += min_wer_misfits(name, stage, objective)
             if kind == "ewc":
                 problems += _ewc_misfits(name, stage, objective)
             elif kind in WITHOUT_TEXT:
@@ -66,6 +65,7 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                     if objective.get(key)
                 ]
         problems += text_misfits(name, stage, family) + video_misfits(name, stage)
+        problems += min_wer_misfits(name, stage)
         problems += [f"stage {name!r}: {p}" for p in _head_misfits(family, stage, tree)]
         for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")
