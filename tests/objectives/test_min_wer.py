@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from tests import tiny
+from tests.objectives.families import FAMILIES, LETTERS, Spoken, logits, models, seq2seq
 from torch import Tensor, nn
 
 from xlasr.config import ObjectiveSettings
 from xlasr.data.learnt_text import LearntText
 from xlasr.decoding.hypothesis import Hypothesis
-from xlasr.errors import UnknownName
-from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.run import from_base
-from xlasr.models.tokenizer import CharTokenizer
-from xlasr.models.transducer import Transducer, TransducerShape
 from xlasr.objectives import OBJECTIVES
-from xlasr.objectives.log_prob import fits, ids_of, log_prob
+from xlasr.objectives.log_prob import ids_of
 from xlasr.objectives.min_wer import (
     count_errors,
     distinct_texts,
@@ -34,34 +29,9 @@ from xlasr.objectives.min_wer import (
     min_wer,
 )
 
-LETTERS = CharTokenizer(["a", "b", " "])
-
-
-class Spoken(CTCModel):
-    """A CTC model whose states are its logits, in any precision; lengths are counted in frames."""
-
-    def __init__(self, tokenizer: CharTokenizer = LETTERS) -> None:
-        nn.Module.__init__(self)
-        self.tokenizer = tokenizer
-        self.dropout = nn.Dropout(0.5)
-        self.seen: list[bool] = []  # the mode at each call
-        self.info = {"text": "headline"}
-
-    def log_probs(self, states: Tensor) -> Tensor:
-        self.seen.append(self.training)
-        return states.log_softmax(-1)
-
-    def out_lens(self, input_lens: Tensor) -> Tensor:
-        return input_lens
-
 
 def how(**settings: Any) -> ObjectiveSettings:
     return ObjectiveSettings.model_validate({"kind": "min_wer", "min_wer": settings})
-
-
-def logits(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).mul(2)
 
 
 def listed(text: str, *hypotheses: str) -> LearntText:
@@ -171,44 +141,6 @@ def test_long_utterances_do_not_underflow() -> None:
 # ---- gradients through every family
 
 
-def transducer(folder: Path, *, modified: bool = False) -> Transducer:
-    torch.manual_seed(0)
-    model = from_base(
-        find_base(str(tiny.whisper_dir(folder, max_positions=100))),
-        "transducer",
-        context=Context(8, 8),
-        language="cs",
-        alphabet=LETTERS,
-        shape=TransducerShape(1, 8, 8, modified),
-    )
-    assert isinstance(model, Transducer)
-    return model.double().eval()
-
-
-def seq2seq(folder: Path) -> Any:
-    model = from_base(
-        find_base(str(tiny.whisper_dir(folder, max_positions=100))),
-        "seq2seq",
-        context=Context(8, 8),
-        language="cs",
-    )
-    return model.double().eval()
-
-
-def models(folder: Path) -> dict[str, Callable[[], tuple[Any, Tensor, Tensor]]]:
-    """A model of each family, states and lengths of two clips."""
-    samples = torch.tensor([4 * 320, 3 * 320])
-    return {
-        "ctc": lambda: (Spoken(), logits(2, 4, 4), torch.tensor([4, 3])),
-        "transducer": lambda: (transducer(folder), logits(2, 4, 32), samples),
-        "modified": lambda: (transducer(folder, modified=True), logits(2, 4, 32), samples),
-        "seq2seq": lambda: (seq2seq(folder), logits(2, 4, 32), samples),
-    }
-
-
-FAMILIES = pytest.mark.parametrize("family", ["ctc", "transducer", "modified", "seq2seq"])
-
-
 @FAMILIES
 def test_the_gradients_are_those_of_finite_differences(tmp_path: Path, family: str) -> None:
     model, states, lens = models(tmp_path)[family]()
@@ -229,41 +161,6 @@ def test_the_gradients_are_those_of_finite_differences(tmp_path: Path, family: s
         gradients[training] = torch.autograd.grad(loss(states), states)[0]
     torch.testing.assert_close(gradients[True], gradients[False])
     assert gradients[True].abs().sum() > 1e-3
-
-
-@FAMILIES
-def test_texts_of_one_clip_score_as_they_do_alone(tmp_path: Path, family: str) -> None:
-    model, states, lens = models(tmp_path)[family]()
-    texts, clips = ["a b", "", "ba", "a b", "b"], [0, 0, 1, 1, 0]
-    together = log_prob(model, states, lens, [ids_of(model, t) for t in texts], clips)
-    for text, clip, found in zip(texts, clips, together, strict=True):
-        n = int(model.out_lens(lens)[clip])
-        heard = states[clip : clip + 1] if family == "seq2seq" else states[clip : clip + 1, :n]
-        alone = log_prob(model, heard, lens[clip : clip + 1], [ids_of(model, text)], [0])
-        assert found.item() == pytest.approx(alone.item())
-    assert len({round(x, 9) for x in together.tolist()}) == 5
-
-
-def test_scores_are_those_of_the_objectives(tmp_path: Path) -> None:
-    """One text a clip, by the losses that are tested against every alignment."""
-    for family, kind in (
-        ("ctc", "ctc"),
-        ("transducer", "transducer"),
-        ("seq2seq", "cross_entropy"),
-    ):
-        model, states, lens = models(tmp_path / family)[family]()
-        texts = ["a b", "ba"]
-        settings = {"kind": kind} | ({"transducer": {"kind": "exact"}} if "tr" in kind else {})
-        loss = OBJECTIVES[kind](model, states, lens, texts, ObjectiveSettings(**settings))
-        ids = [ids_of(model, text) for text in texts]
-        n = sum(map(len, ids)) + (len(ids) if family == "seq2seq" else 0)  # the end is a token
-        found = -log_prob(model, states, lens, ids, [0, 1]).sum() / n
-        assert found.item() == pytest.approx(loss.item(), rel=1e-6), family
-
-
-def test_a_family_that_scores_nothing_is_named() -> None:
-    with pytest.raises(UnknownName, match="unknown family that scores texts 'rnn'"):
-        log_prob(SimpleNamespace(family="rnn"), torch.zeros(1, 1, 1), torch.tensor([1]), [[]], [0])
 
 
 # ---- lists that have nothing to teach
@@ -400,19 +297,6 @@ def test_weights_learn_under_autocast_although_they_decode_first(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not name.startswith(tuple(unused)):
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-
-
-# ---- what fits
-
-
-def test_what_a_clip_has_room_for(tmp_path: Path) -> None:
-    ctc = Spoken()
-    assert fits(ctc, [1, 1], 3) and not fits(ctc, [1, 1], 2) and not fits(ctc, [], 0)
-    regular, modified = (transducer(tmp_path / str(m), modified=m) for m in (False, True))
-    assert fits(regular, [1, 2, 1], 1) and not fits(regular, [], 0)
-    assert fits(modified, [1], 1) and not fits(modified, [1, 2], 1)
-    decoder = seq2seq(tmp_path / "w")
-    assert fits(decoder, [1] * decoder.room, 1) and not fits(decoder, [1] * (decoder.room + 1), 1)
 
 
 def test_phones_are_counted_as_the_scorer_counts_them() -> None:
