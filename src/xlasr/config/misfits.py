@@ -53,7 +53,7 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                 known = [*OBJECTIVE_OF.values(), "min_wer", "ewc", *WITHOUT_TEXT]
                 hint = did_you_mean(str(kind), known)
                 problems.append(f"stage {name!r}: unknown objective {kind!r}.{hint}")
-            elif wanted and kind and kind not in (wanted, "min_wer", BESIDE.get(family)):
+            elif wanted and kind and kind not in (wanted, "min_wer", BESIDE.get(str(family))):
                 problems.append(
                     f"stage {name!r}: objective {kind!r} does not fit the family {family!r}, "
                     f"which takes {wanted!r}"
