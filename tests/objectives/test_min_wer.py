@@ -318,4 +318,4 @@ def test_going_down_leads_to_what_is_least_wrong() -> None:
         loss.backward()
         optimizer.step()
         expected.append(loss.item())
-    assert expected[0] > 0.5 and expected[-1] < 0.02
+    assert expected[0] > 0.2 and expected[-1] < 0.02

@@ -126,6 +126,10 @@ def test_overfitting() -> None:
     better = [(t, d, 0.5 - 0.01 * i) for i, (t, d, _) in enumerate(parts_way)]
     assert evaluate(guards(), better).counts == {}  # dev loss rises and dev CER falls: fine
     assert evaluate(guards(), parts_way[:3]).counts == {}
+    below = [(-0.02, 0.30 + 0.01 * i, 0.20 + 0.01 * i) for i in range(6)]  # min_wer, standing still
+    assert evaluate(guards(total=10_000), below).counts == {}
+    falling = [(-0.02 * (i + 1), dev, cer) for i, (_, dev, cer) in enumerate(below)]
+    assert evaluate(guards(total=10_000), falling).counts["overfitting"] == 1
 
 
 def test_underfitting() -> None:

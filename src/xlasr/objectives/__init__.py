@@ -1,7 +1,8 @@
 """Training objectives: one file per loss, one registry.
 
 An objective is a function of (model, encoder states (B, T', D), input lengths in samples (B,),
-transcripts, settings) that returns the mean loss of the batch as a float32 scalar.
+transcripts, settings) that returns the mean loss of the batch as a float32 scalar. One that chooses
+between hypotheses (``min_wer.py``) has the family score them (``log_prob.py``).
 
 An objective on sound alone encodes for itself, because it hides something from the encoder, or adds
 to what it hears: a function of (model, features of the batch, settings, update). What it trains
