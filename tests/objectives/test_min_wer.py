@@ -249,16 +249,16 @@ def test_decoding_has_no_dropout_and_the_mode_is_put_back() -> None:
 
 
 def test_nothing_is_decoded_where_a_list_is_carried_along() -> None:
-    model, states = Spoken(), logits(2, 4, 4)
-    lens = torch.tensor([4, 4])
-    min_wer(model, states, lens, [listed("a", "b", "a"), listed("b", "b", "")], how())
+    model, states = Spoken(), logits(2, 6, 4)
+    lens, texts = torch.tensor([6, 2]), [listed("a", "b", "a"), "b a"]
+    min_wer(model, states, lens, [texts[0], listed("b", "b", "")], how())
     assert model.seen == [True]
-    mixed = min_wer(model.eval(), states, lens, [listed("a", "b", "a"), "b"], how())
+    mixed = min_wer(model.eval(), states, lens, texts, how())
     apart = [
-        min_wer(model, states[i : i + 1], lens[:1], [text], how())
-        for i, text in enumerate([listed("a", "b", "a"), "b"])
+        min_wer(model, states[i : i + 1, :n], lens[i : i + 1], texts[i : i + 1], how())
+        for i, n in enumerate(lens.tolist())
     ]
-    assert mixed.item() == pytest.approx(sum(x.item() for x in apart) / 2)
+    assert mixed.item() == pytest.approx((apart[0].item() + 2 * apart[1].item()) / 3)
 
 
 @FAMILIES
@@ -308,9 +308,9 @@ def test_phones_are_counted_as_the_scorer_counts_them() -> None:
 
 
 def test_going_down_leads_to_what_is_least_wrong() -> None:
-    states = logits(1, 6, 4, seed=1).requires_grad_()
+    states = logits(1, 6, 4, seed=2).requires_grad_()
     lens, model = torch.tensor([6]), Spoken().eval()
-    optimizer = torch.optim.Adam([states], lr=0.1)
+    optimizer = torch.optim.Adam([states], lr=0.3)
     expected = []
     for _ in range(60):
         optimizer.zero_grad()
@@ -318,4 +318,4 @@ def test_going_down_leads_to_what_is_least_wrong() -> None:
         loss.backward()
         optimizer.step()
         expected.append(loss.item())
-    assert expected[0] > 0.2 and expected[-1] < 0.02
+    assert expected[0] > 0.4 and expected[-1] < 0.02
