@@ -127,6 +127,18 @@ def test_a_ctc_run_becomes_a_transducer_and_back(
     assert isinstance(third.model, CTCModel)
 
 
+def test_min_wer_needs_a_joiner_that_writes(
+    whisper_dir: Path, speech: Path, tmp_path: Path
+) -> None:
+    warm = small.stage("transducer", name="warm", objectives=[CTC], **SHORT)
+    too_soon = small.stage(
+        "transducer", name="sharpen", init="warm", objectives=[{"kind": "min_wer"}, CTC], **SHORT
+    )
+    recipe = small.recipe("transducer", warm, too_soon, transducer=SIZES)
+    with pytest.raises(UsageError, match="stage 'sharpen': min_wer chooses between"):
+        api.adapt(speech, base=str(whisper_dir), recipe=recipe, out=tmp_path / "run", threads=1)
+
+
 def test_new_letters_leave_what_is_written_with_the_old_ones(
     whisper_dir: Path, tmp_path: Path
 ) -> None:

@@ -178,12 +178,22 @@ def build_model(
 
 
 def _symbols(model: Transducer, stage: Stage, texts: Sequence[str]) -> None:
-    """Give a transducer the symbols that the stage asks for, and say what of it can write."""
+    """Give a transducer the symbols that the stage asks for, and say what of it can write.
+
+    Raises:
+        UsageError: MinWER for one whose joiner has learnt nothing yet.
+    """
+    kinds = {o.kind for o in stage.objectives}
+    if model.by_ctc and "min_wer" in kinds and "transducer" not in kinds:
+        raise UsageError(
+            f"stage {stage.name!r}: min_wer chooses between what the joiner writes, and only the "
+            "CTC head beside it has been trained; put a stage with the objective transducer before"
+        )
     if stage.output.mode == "replace":
         model.replace(symbol_tokenizer(texts, stage.output.pieces))
     elif stage.output.mode == "extend":
         extend_to_text(model, texts)
-    if all(o.kind in ("ctc", "ewc") for o in stage.objectives):
+    if kinds <= {"ctc", "ewc"}:
         model.info["decoder"] = "ctc"  # predictor and joiner are not trained
     else:
         model.info.pop("decoder", None)
