@@ -104,12 +104,13 @@ def cells(corpora: Path, given: argparse.Namespace) -> dict[str, Cell]:
             found[f"{name}-{tag}"] = Cell("transducer-transfer", tag, way, f"pre-{tag}")
         for start in ("mono", "enc"):
             begin = f"{start}-{tag}"
-            found[f"{start}-minwer-{tag}"] = Cell("transducer-min-wer", tag, more, begin)
+            sharpen = budget("min-wer", given.more)
+            found[f"{start}-minwer-{tag}"] = Cell("transducer-min-wer", tag, sharpen, begin)
             same = [
                 *more,
                 "adapt.output.mode=keep",
-                "adapt.optim.lr=5e-5",
-                "adapt.optim.head_lr=5e-5",
+                "adapt.optim.lr=3e-5",
+                "adapt.optim.head_lr=3e-5",
             ]
             same.append("adapt.train.unfreeze_at=0")
             found[f"{start}-more-{tag}"] = Cell("transducer-transfer", tag, same, begin)
