@@ -177,8 +177,8 @@ class BeamSearch:
         # prefix -> (log-probability of ending in the blank, in the last token)
         self._alive: dict[int, tuple[float, float]] = {0: (0.0, -inf)}
 
-    def push(self, log_probs: NDArray[np.floating[Any]]) -> None:
-        """Take the next log-probabilities (n, V), any number.
+    def push(self, log_probs: NDArray[np.floating[Any]] | Tensor) -> None:
+        """Take the next log-probabilities (n, V), on the CPU, any number.
 
         Raises:
             UsageError: The shape is wrong, or a value is NaN or positive infinity.

@@ -36,7 +36,7 @@ class Hypothesis:
     frames: list[int] | None = field(default=None, compare=False)
 
 
-Written = tuple["Written", int] | None  # type: ignore[misc]
+Written = tuple["Written", int] | None
 """Frames of the tokens of a text, the last one outermost: texts share what they begin with."""
 
 
