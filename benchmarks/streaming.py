@@ -1,0 +1,193 @@
+"""What a stream costs on one core, in float32 and with 8-bit weights; and an hour of it.
+
+    python benchmarks/streaming.py CORPUS [--shapes emformer-small emformer-20] [--seconds 60]
+    python benchmarks/streaming.py CORPUS --run RUN [--seconds 600]
+    python benchmarks/streaming.py CORPUS --shapes emformer-small --hour
+
+Clips of the split are joined and pushed 160 ms at a time; one JSON line for each model and
+precision, each in a process of its own with one thread. Times are of the process's CPU: seconds of
+computing for a second of audio, and for each segment (features, encoder, greedy search). Peak
+memory includes PyTorch and the audio. ``--shapes`` have random weights, as a transducer with
+letters whose blank is made likely enough that it writes at most 15 symbols a second: good for
+speed, no use for what 8 bits do to a text. ``--run`` takes finished runs that stream. The error of
+8 bits is that of the encoder's outputs (mean |difference| over mean |value|), and the edits between
+the greedy tokens in a hundred tokens.
+
+``--hour`` repeats the audio for an hour and prints peak memory every ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from itertools import chain, cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BLOCK = 2560
+RATE = 16_000
+HOUR = 3600 * RATE
+
+
+def opened(name: str, *, is_run: bool, samples: np.ndarray) -> Any:
+    """A finished model, or one of random weights that knows the mean of its features."""
+    import torch
+
+    from xlasr import api
+    from xlasr.decoding.streaming import StreamDecoder
+    from xlasr.features.streaming import FrameStatistics
+    from xlasr.models.hub import find_base
+    from xlasr.models.run import from_base
+    from xlasr.models.tokenizer import CharTokenizer
+
+    if is_run:
+        return api.open_run(name).model
+    torch.manual_seed(0)
+    letters = CharTokenizer(list(" abcdefghijklmnopqrstuvwxyz"))
+    model: Any = from_base(
+        find_base(name), "transducer", context=None, language="und", alphabet=letters
+    ).eval()
+    first = samples[: 10 * RATE]
+    model.encoder.measure(FrameStatistics.of_clips([first]))
+    while True:
+        found = StreamDecoder(model)
+        n = sum(len(h.text) for h in [*found.push(first), *found.flush()] if h.is_final)
+        if n / (len(first) / RATE) <= 15:
+            return model
+        with torch.no_grad():
+            model.joiner.output.bias[0] += 0.05
+
+
+def blocks_of(samples: np.ndarray) -> list[np.ndarray]:
+    return [samples[at : at + BLOCK] for at in range(0, len(samples), BLOCK)]
+
+
+def measured(model: Any, samples: np.ndarray) -> tuple[dict[str, float], str]:
+    """What it costs, and what was heard."""
+    from xlasr.decoding.latency import Meter
+    from xlasr.decoding.streaming import StreamDecoder
+
+    StreamDecoder(model).push(samples[: 5 * RATE])  # first contact with every shape
+    decoder, meter = StreamDecoder(model), Meter(time.process_time)
+    texts = []
+    for begin in [
+        *(lambda block=block: decoder.segments(block) for block in blocks_of(samples)),
+        decoder.last_segments,
+    ]:
+        texts += [h.text for h in chain(*meter.timed(begin)) if h.is_final]
+    return meter.cost(len(samples) / RATE).as_json(), "".join(texts)
+
+
+def outputs(model: Any, samples: np.ndarray) -> Any:
+    """Encoder outputs and greedy tokens of the whole stream, without end-points."""
+    import torch
+
+    from xlasr.decoding.recognise import DecodeOptions, Search
+
+    stream, found = model.encoder.stream(), []
+    for block in blocks_of(samples):
+        found.append(stream.push(block))
+        if model.encoder.max_stream_positions:
+            raise SystemExit("--run is for Emformers; Whisper in chunks has no stream without end")
+    states = torch.cat([*found, stream.flush()])
+    tokens: list[int] = []
+    for piece in states.split(500):  # a search each, or a loop would end it
+        search = Search(model, DecodeOptions())
+        search.push(piece)
+        tokens += search.hypothesis().tokens
+    return states, tokens
+
+
+def cell(name: str, is_run: bool, int8: bool, samples: np.ndarray) -> None:
+    """One line: a model in one precision."""
+    import torch
+    from rapidfuzz.distance import Levenshtein
+
+    from xlasr.decoding.latency import algorithmic_latency
+    from xlasr.models.int8 import size_mb, to_int8
+
+    torch.set_num_threads(1)
+    model = opened(name, is_run=is_run, samples=samples)
+    row: dict[str, Any] = {
+        "model": name,
+        "weights": "trained" if is_run else "random",
+        "precision": "int8" if int8 else "float32",
+        "algorithmic_latency": algorithmic_latency(model.encoder),
+        "size_mb": round(size_mb(model), 1),
+    }
+    if int8:
+        exact, tokens = outputs(model, samples)
+        row["size_mb"] = round(size_mb(to_int8(model)), 1)
+        found, others = outputs(model, samples)
+        row["output_error"] = round(float((found - exact).abs().mean() / exact.abs().mean()), 5)
+        edits = Levenshtein.distance(tokens, others)
+        row |= {"tokens": len(tokens), "changed_percent": round(100 * edits / len(tokens), 2)}
+        del exact, found
+    cost, text = measured(model, samples)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row |= cost | {"symbols_per_s": round(len(text) / cost["audio_s"], 2), "peak_mib": round(peak)}
+    print(json.dumps(row), flush=True)
+
+
+def hour(name: str, is_run: bool, int8: bool, samples: np.ndarray) -> None:
+    """Peak memory along an hour of audio."""
+    import torch
+
+    from xlasr.decoding.streaming import StreamDecoder
+    from xlasr.models.int8 import to_int8
+
+    torch.set_num_threads(1)
+    model = opened(name, is_run=is_run, samples=samples)
+    decoder = StreamDecoder(to_int8(model) if int8 else model)
+    heard = finals = 0
+    for block in cycle(blocks_of(samples)):
+        finals += sum(h.is_final for h in decoder.push(block))
+        if heard // (HOUR // 6) < (heard + len(block)) // (HOUR // 6):
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            minutes = round((heard + len(block)) / RATE / 60)
+            row = {"model": name, "minutes": minutes, "final_texts": finals}
+            print(json.dumps(row | {"peak_mib": round(peak, 1)}), flush=True)
+        heard += len(block)
+        if heard >= HOUR:
+            return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--shapes", nargs="*", default=["emformer-small", "emformer-20"])
+    parser.add_argument("--run", nargs="*", default=[], help="finished runs, instead of shapes")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--hour", action="store_true")
+    parser.add_argument("--int8", action="store_true", help="the hour with 8-bit weights")
+    options = parser.parse_args()
+    from xlasr.data.corpus import Corpus
+
+    clips, n = [], 0
+    for utterance in Corpus.open(options.corpus).split(options.split):
+        clips.append(np.asarray(utterance.load(), np.float32))
+        n += len(clips[-1])
+        if n >= options.seconds * RATE:
+            break
+    samples = np.concatenate(clips)[: round(options.seconds * RATE)]
+    spawn = multiprocessing.get_context("spawn")
+    names = [(name, True) for name in options.run] or [(name, False) for name in options.shapes]
+    for name, is_run in names:
+        for int8 in [options.int8] if options.hour else [False, True]:
+            work = spawn.Process(
+                target=hour if options.hour else cell, args=(name, is_run, int8, samples)
+            )
+            work.start()
+            work.join()
+            if work.exitcode:
+                raise SystemExit(work.exitcode)
+
+
+if __name__ == "__main__":
+    main()
