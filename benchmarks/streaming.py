@@ -2,7 +2,7 @@
 
     python benchmarks/streaming.py CORPUS [--shapes emformer-small emformer-20] [--seconds 60]
     python benchmarks/streaming.py CORPUS --run RUN [--seconds 600]
-    python benchmarks/streaming.py CORPUS --shapes emformer-small --hour
+    python benchmarks/streaming.py CORPUS --shapes emformer-small --precision float32 --hour
 
 Clips of the split are joined and pushed 160 ms at a time; one JSON line for each model and
 precision, each in a process of its own with one thread. Times are of the process's CPU: seconds of
@@ -12,6 +12,9 @@ letters whose blank is made likely enough that it writes at most 15 symbols a se
 speed, no use for what 8 bits do to a text. ``--run`` takes finished runs that stream. The error of
 8 bits is that of the encoder's outputs (mean |difference| over mean |value|), and the edits between
 the greedy tokens in a hundred tokens.
+
+Where torchao is installed, its dynamic int8 (``Int8DynamicActivationInt8WeightConfig``, without
+``torch.compile``) on the same layers is a third line.
 
 ``--hour`` repeats the audio for an hour and prints peak memory every ten minutes.
 """
@@ -23,6 +26,7 @@ import json
 import multiprocessing
 import resource
 import time
+from importlib.util import find_spec
 from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,7 @@ import numpy as np
 BLOCK = 2560
 RATE = 16_000
 HOUR = 3600 * RATE
+PRECISIONS = ["float32", "int8", *(["torchao"] if find_spec("torchao") else [])]
 
 
 def opened(name: str, *, is_run: bool, samples: np.ndarray) -> Any:
@@ -103,26 +108,27 @@ def outputs(model: Any, samples: np.ndarray) -> Any:
     return states, tokens
 
 
-def cell(name: str, is_run: bool, int8: bool, samples: np.ndarray) -> None:
+def cell(name: str, is_run: bool, precision: str, samples: np.ndarray) -> None:
     """One line: a model in one precision."""
     import torch
     from rapidfuzz.distance import Levenshtein
 
     from xlasr.decoding.latency import algorithmic_latency
-    from xlasr.models.int8 import size_mb, to_int8
+    from xlasr.models.int8 import size_mb
 
     torch.set_num_threads(1)
     model = opened(name, is_run=is_run, samples=samples)
     row: dict[str, Any] = {
         "model": name,
         "weights": "trained" if is_run else "random",
-        "precision": "int8" if int8 else "float32",
+        "precision": precision,
         "algorithmic_latency": algorithmic_latency(model.encoder),
         "size_mb": round(size_mb(model), 1),
     }
-    if int8:
+    if precision != "float32":
         exact, tokens = outputs(model, samples)
-        row["size_mb"] = round(size_mb(to_int8(model)), 1)
+        quantise(model, precision)
+        row["size_mb"] = round(size_mb(model), 1)
         found, others = outputs(model, samples)
         row["output_error"] = round(float((found - exact).abs().mean() / exact.abs().mean()), 5)
         edits = Levenshtein.distance(tokens, others)
@@ -134,16 +140,30 @@ def cell(name: str, is_run: bool, int8: bool, samples: np.ndarray) -> None:
     print(json.dumps(row), flush=True)
 
 
-def hour(name: str, is_run: bool, int8: bool, samples: np.ndarray) -> None:
+def quantise(model: Any, precision: str) -> None:
+    """Round the matrices of the encoder's layers, by xlasr or by torchao."""
+    from xlasr.models.int8 import to_int8
+
+    if precision == "int8":
+        to_int8(model)
+        return
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+    for layer in model.encoder.layer_modules():
+        quantize_(layer, Int8DynamicActivationInt8WeightConfig())
+
+
+def hour(name: str, is_run: bool, precision: str, samples: np.ndarray) -> None:
     """Peak memory along an hour of audio."""
     import torch
 
     from xlasr.decoding.streaming import StreamDecoder
-    from xlasr.models.int8 import to_int8
 
     torch.set_num_threads(1)
     model = opened(name, is_run=is_run, samples=samples)
-    decoder = StreamDecoder(to_int8(model) if int8 else model)
+    if precision != "float32":
+        quantise(model, precision)
+    decoder = StreamDecoder(model)
     heard = finals = 0
     for block in cycle(blocks_of(samples)):
         finals += sum(h.is_final for h in decoder.push(block))
@@ -165,7 +185,7 @@ def main() -> None:
     parser.add_argument("--run", nargs="*", default=[], help="finished runs, instead of shapes")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--hour", action="store_true")
-    parser.add_argument("--int8", action="store_true", help="the hour with 8-bit weights")
+    parser.add_argument("--precision", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     options = parser.parse_args()
     from xlasr.data.corpus import Corpus
 
@@ -179,9 +199,9 @@ def main() -> None:
     spawn = multiprocessing.get_context("spawn")
     names = [(name, True) for name in options.run] or [(name, False) for name in options.shapes]
     for name, is_run in names:
-        for int8 in [options.int8] if options.hour else [False, True]:
+        for precision in options.precision:
             work = spawn.Process(
-                target=hour if options.hour else cell, args=(name, is_run, int8, samples)
+                target=hour if options.hour else cell, args=(name, is_run, precision, samples)
             )
             work.start()
             work.join()
