@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import tiny
-from tests.training import small
 from torch import Tensor, nn
 
 from xlasr.decoding import ctc, transducer
@@ -22,8 +20,6 @@ from xlasr.decoding.recognise import DecodeOptions
 from xlasr.decoding.streaming import EndPoints, Heard, StreamDecoder, timed_words
 from xlasr.errors import DataError, RunError, UsageError
 from xlasr.features.streaming import FrameStatistics
-from xlasr.models.ctc import CTCModel
-from xlasr.models.emformer_config import EmformerConfig
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.run import SpeechModel, from_base
@@ -34,7 +30,6 @@ from xlasr.models.whisper_chunks import Chunks
 
 NEVER = EndPoints(1e6, 1e6, 1e6)
 OFTEN = EndPoints(0.3, 0.5, 2.0)
-INFO = {"base": {"name": "b"}, "language": "cs"}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +89,10 @@ all_kinds = pytest.mark.parametrize(("name", "beam", "fused"), KINDS)
 
 def options(beam: int, lm: NGram | None) -> DecodeOptions:
     return DecodeOptions(beam=beam, lm=lm, lm_weight=0.4, length_bonus=1.2)
+
+
+def finals(found: list[Heard]) -> list[Heard]:
+    return [h for h in found if h.is_final]
 
 
 def heard(decoder: StreamDecoder, clip: tiny.Clip, cuts: list[int]) -> list[Heard]:
@@ -170,87 +169,6 @@ def test_a_stream_without_end_points_is_the_clip(
     assert [[w.start_s, w.end_s] for w in final.words] == [pytest.approx(w) for w in wanted]
     assert [w.text for w in final.words] == final.text.split()
     assert (final.start_s, final.end_s) == (final.words[0].start_s, final.words[-1].end_s)
-
-
-# ---- an ear that hears tones exactly, so that the answer is known
-
-
-class Ear(StreamingEncoder):
-    """Positions are the means of four frames; nothing is learnt and nothing remembered."""
-
-    def __init__(self) -> None:
-        hf = nn.Module()
-        hf.layers = nn.ModuleList()
-        hf.anything = nn.Parameter(torch.zeros(1))
-        shape = EmformerConfig(n_layers=1, n_heads=1, ffn_dim=1, input_dim=1, output_dim=1)
-        super().__init__(hf, 0, 80, shape)
-
-    def begin(self, n_streams: int = 1) -> None:
-        return None
-
-    def normalised(self, frames: Tensor) -> Tensor:
-        return frames
-
-    def step(self, frames: Tensor, n_frames: Tensor, state: None) -> tuple[Tensor, None]:
-        return frames[:, :16].reshape(len(frames), 4, 4, 80).mean(2), None
-
-
-def silence(seconds: float) -> tiny.Clip:
-    n = round(seconds / small.LETTER_S)
-    return small.tones(" " * n)
-
-
-@pytest.fixture(scope="module")
-def ear() -> CTCModel:
-    """Writes the letter whose tone is nearest; silence is the blank."""
-    model = CTCModel(Ear(), CharTokenizer(list("abcdef")), dict(INFO)).eval()
-    centres = []
-    for letter in " abcdef":
-        stream = model.encoder.stream()
-        centres.append(stream.push(small.tones(letter * 8))[1:-1].mean(0))
-    with torch.no_grad():
-        model.head.weight.copy_(2 * torch.stack(centres))
-        model.head.bias.copy_(-(torch.stack(centres) ** 2).sum(1))
-    return model
-
-
-def finals(found: list[Heard]) -> list[Heard]:
-    return [h for h in found if h.is_final]
-
-
-def test_a_pause_ends_a_text_and_times_are_those_of_the_stream(ear: CTCModel) -> None:
-    clip = np.concatenate([silence(0.6), small.tones("abc"), silence(1.56), small.tones("fed")])
-    decoder = StreamDecoder(ear)
-    early = decoder.push(clip[: round(2.4 * 16_000)])
-    first, second = finals(early + decoder.push(clip[round(2.4 * 16_000) :]) + decoder.flush())
-    assert finals(early) == [first]  # before anything else is said
-    assert [h.text for h in early if not h.is_final][-1] == "abc"
-    assert (first.text, second.text) == ("abc", "fed")
-    for found, start_s in ((first, 0.6), (second, 2.52)):
-        assert found.start_s == pytest.approx(start_s, abs=0.041)
-        assert found.end_s == pytest.approx(start_s + 0.36, abs=0.13)  # a letter lasts 0.12
-    longer = EndPoints(pause_s=1.7)
-    assert len(finals(heard(StreamDecoder(ear, end_points=longer), clip, []))) == 1
-
-
-def test_the_longest_text(ear: CTCModel) -> None:
-    clip = small.tones("abcdef" * 7)
-    found = finals(heard(StreamDecoder(ear, end_points=EndPoints(longest_s=1.0)), clip, []))
-    assert "".join(h.text for h in found) in ("abcdef" * 7, "abcdeff" * 7)
-    assert len(found) > 4
-    assert all(h.end_s - h.start_s <= 1.0 for h in found)
-    assert all(a.end_s <= b.start_s + 0.01 for a, b in itertools.pairwise(found))
-
-
-def test_silence_gives_nothing_and_begins_anew(ear: CTCModel) -> None:
-    decoder = StreamDecoder(ear)
-    begun = decoder._search
-    assert decoder.push(silence(6.0)) == []
-    assert decoder._search is not begun
-    assert decoder._search.n_frames * decoder.position_s < 2.4
-    (final,) = finals(decoder.push(small.tones("abc")) + decoder.flush())
-    assert final.text == "abc"
-    assert final.start_s == pytest.approx(6.0, abs=0.041)
 
 
 # ---- limits
