@@ -9,9 +9,10 @@ precision, each in a process of its own with one thread. Times are of the proces
 computing for a second of audio, and for each segment (features, encoder, greedy search). Peak
 memory includes PyTorch and the audio. ``--shapes`` have random weights, as a transducer with
 letters whose blank is made likely enough that it writes at most 15 symbols a second: good for
-speed, no use for what 8 bits do to a text. ``--run`` takes finished runs that stream. The error of
-8 bits is that of the encoder's outputs (mean |difference| over mean |value|), and the edits between
-the greedy tokens in a hundred tokens.
+speed, no use for what 8 bits do to a text. ``--run`` takes finished runs (ctc or transducer); of
+those that do not stream only size and error are told. The error of 8 bits is that of the encoder's
+outputs for whole clips (mean |difference| over mean |value|), and the edits between greedy tokens
+in a hundred of them.
 
 Where torchao is installed, its dynamic int8 (``Int8DynamicActivationInt8WeightConfig``, without
 ``torch.compile``) on the same layers is a third line.
@@ -88,54 +89,57 @@ def measured(model: Any, samples: np.ndarray) -> tuple[dict[str, float], str]:
     return meter.cost(len(samples) / RATE).as_json(), "".join(texts)
 
 
-def outputs(model: Any, samples: np.ndarray) -> Any:
-    """Encoder outputs and greedy tokens of the whole stream, without end-points."""
+def outputs(model: Any, clips: list[np.ndarray]) -> tuple[Any, list[list[int]]]:
+    """Encoder outputs of all clips, and the greedy tokens of each."""
     import torch
 
     from xlasr.decoding.recognise import DecodeOptions, Search
 
-    stream, found = model.encoder.stream(), []
-    for block in blocks_of(samples):
-        found.append(stream.push(block))
-        if model.encoder.max_stream_positions:
-            raise SystemExit("--run is for Emformers; Whisper in chunks has no stream without end")
-    states = torch.cat([*found, stream.flush()])
-    tokens: list[int] = []
-    for piece in states.split(500):  # a search each, or a loop would end it
+    found, tokens = [], []
+    for clip in clips:
+        features = model.features([clip])
+        with torch.inference_mode():
+            found.append(model.encoder(features)[0][: int(model.out_lens(features.input_lens)[0])])
         search = Search(model, DecodeOptions())
-        search.push(piece)
-        tokens += search.hypothesis().tokens
-    return states, tokens
+        search.push(found[-1])
+        tokens.append(search.hypothesis().tokens)
+    return torch.cat(found), tokens
 
 
-def cell(name: str, is_run: bool, precision: str, samples: np.ndarray) -> None:
+def cell(name: str, is_run: bool, precision: str, clips: list[np.ndarray]) -> None:
     """One line: a model in one precision."""
     import torch
     from rapidfuzz.distance import Levenshtein
 
     from xlasr.decoding.latency import algorithmic_latency
     from xlasr.models.int8 import size_mb
+    from xlasr.models.streaming import StreamingEncoder
 
     torch.set_num_threads(1)
+    samples = np.concatenate(clips)
     model = opened(name, is_run=is_run, samples=samples)
     row: dict[str, Any] = {
         "model": name,
         "weights": "trained" if is_run else "random",
         "precision": precision,
-        "algorithmic_latency": algorithmic_latency(model.encoder),
         "size_mb": round(size_mb(model), 1),
     }
     if precision != "float32":
-        exact, tokens = outputs(model, samples)
+        exact, tokens = outputs(model, clips)
         quantise(model, precision)
         row["size_mb"] = round(size_mb(model), 1)
-        found, others = outputs(model, samples)
+        found, others = outputs(model, clips)
         row["output_error"] = round(float((found - exact).abs().mean() / exact.abs().mean()), 5)
-        edits = Levenshtein.distance(tokens, others)
-        row |= {"tokens": len(tokens), "changed_percent": round(100 * edits / len(tokens), 2)}
+        edits = sum(map(Levenshtein.distance, tokens, others))
+        n = sum(map(len, tokens))
+        row |= {"tokens": n, "changed_percent": round(100 * edits / max(1, n), 2)}
         del exact, found
+    if not isinstance(model.encoder, StreamingEncoder):
+        print(json.dumps(row), flush=True)
+        return
     cost, text = measured(model, samples)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row["algorithmic_latency"] = algorithmic_latency(model.encoder)
     row |= cost | {"symbols_per_s": round(len(text) / cost["audio_s"], 2), "peak_mib": round(peak)}
     print(json.dumps(row), flush=True)
 
@@ -153,13 +157,14 @@ def quantise(model: Any, precision: str) -> None:
         quantize_(layer, Int8DynamicActivationInt8WeightConfig())
 
 
-def hour(name: str, is_run: bool, precision: str, samples: np.ndarray) -> None:
+def hour(name: str, is_run: bool, precision: str, clips: list[np.ndarray]) -> None:
     """Peak memory along an hour of audio."""
     import torch
 
     from xlasr.decoding.streaming import StreamDecoder
 
     torch.set_num_threads(1)
+    samples = np.concatenate(clips)
     model = opened(name, is_run=is_run, samples=samples)
     if precision != "float32":
         quantise(model, precision)
@@ -195,13 +200,12 @@ def main() -> None:
         n += len(clips[-1])
         if n >= options.seconds * RATE:
             break
-    samples = np.concatenate(clips)[: round(options.seconds * RATE)]
     spawn = multiprocessing.get_context("spawn")
     names = [(name, True) for name in options.run] or [(name, False) for name in options.shapes]
     for name, is_run in names:
         for precision in options.precision:
             work = spawn.Process(
-                target=hour if options.hour else cell, args=(name, is_run, precision, samples)
+                target=hour if options.hour else cell, args=(name, is_run, precision, clips)
             )
             work.start()
             work.join()

@@ -96,7 +96,7 @@ def stream(
     """Print what is heard in one recording, or in standard input.
 
     Raises:
-        UsageError: Not exactly one recording; ``pace`` for a pipe.
+        UsageError: Not exactly one recording; ``pace`` or ``max_hours`` for a pipe.
         AudioError: It cannot be read (further); what could be was printed before.
         Interrupted: Ctrl-C; what was heard was printed before.
     """
@@ -109,8 +109,9 @@ def stream(
     decoder = run.stream(language=language, decode=decode, end_points=end_points)
     blocks: Iterator[Any]
     if str(audio[0]) == "-":
-        if pace:
-            raise UsageError("--pace is for files; a pipe has a pace of its own")
+        if pace or max_hours is not None:
+            option = "--pace" if pace else "--max-hours"
+            raise UsageError(f"{option} is for files; a pipe has a pace and an end of its own")
         blocks = live_blocks(sys.stdin.buffer, block_ms / 1000)
     else:
         limits = files.Limits.of_hours(max_hours)
