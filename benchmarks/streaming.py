@@ -102,7 +102,7 @@ def outputs(model: Any, clips: list[np.ndarray]) -> tuple[Any, list[list[int]]]:
             found.append(model.encoder(features)[0][: int(model.out_lens(features.input_lens)[0])])
         search = Search(model, DecodeOptions())
         search.push(found[-1])
-        tokens.append(search.hypothesis().tokens)
+        tokens.append(search.hypotheses()[0].tokens)
     return torch.cat(found), tokens
 
 

@@ -177,7 +177,7 @@ class StreamDecoder:
     def _decoded(self, segments: Iterator[Tensor]) -> Iterator[list[Heard]]:
         for states in segments:
             self._search.push(states)  # in segments, never more, or sums would be rounded otherwise
-            best = self._search.hypothesis(ended=False)
+            best = self._search.hypotheses(ended=False)[0]
             yield self._end() if self._has_ended(best) else self._partial(best)
 
     def _has_ended(self, best: Hypothesis) -> bool:
@@ -202,7 +202,7 @@ class StreamDecoder:
 
     def _end(self) -> list[Heard]:
         """Give the text away, and begin the next utterance where this one ends."""
-        heard = self._heard(self._search.hypothesis(), is_final=True)
+        heard = self._heard(self._search.hypotheses()[0], is_final=True)
         was_shown, self._shown = self._shown, ""
         self._first += self._search.n_frames
         self._search = Search(self.model, self.options)
