@@ -147,3 +147,40 @@ def test_broken_input_is_refused() -> None:
         ctc.prefix_beam(np.zeros((3, 4)), beam=2, n_best=3)
     with pytest.raises(UsageError, match="between 0 and 3"):
         ctc.greedy(torch.zeros(1, 3, 4), torch.tensor([4]))
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 30), max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_pieces_give_what_the_whole_gives(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs = log_softmax(rng.normal(scale=3, size=(30, 4)))
+    greedy, wide = ctc.GreedySearch(), ctc.BeamSearch(beam=5)
+    for piece in np.split(log_probs, sorted(cuts)):
+        greedy.push(torch.from_numpy(piece))
+        wide.push(piece)
+    (whole,) = ctc.greedy(torch.from_numpy(log_probs)[None], torch.tensor([30]))
+    (found,) = greedy.hypotheses()
+    assert found.tokens == whole
+    path = log_probs.argmax(1)
+    begins = [t for t in range(30) if path[t] and (t == 0 or path[t] != path[t - 1])]
+    assert found.frames == begins
+    assert found.log_prob == pytest.approx(log_probs.max(1).sum())
+    (beamed,) = ctc.prefix_beam(log_probs, beam=5)
+    assert wide.hypotheses() == [beamed]
+    assert wide.hypotheses()[0].frames == beamed.frames
+    assert wide.n_frames == greedy.n_frames == 30
+
+
+def test_a_letter_has_the_frame_in_which_it_was_written() -> None:
+    """Planted: sure, doubtful and silent frames; the same letter twice, and one that lasts."""
+    spikes = {2: (1, 0.95), 4: (2, 0.1), 5: (2, 0.9), 6: (2, 0.9), 9: (2, 0.99), 11: (1, 0.6)}
+    probs = np.full((13, 3), 1e-6)
+    for t in range(13):
+        token, p = spikes.get(t, (1, 1e-6))
+        probs[t, token] = p
+        probs[t, 0] = 1 - probs[t, 1:].sum()
+    (found,) = ctc.prefix_beam(np.log(probs), beam=8, token_min_log_prob=-20.0)
+    assert (found.tokens, found.frames) == ([1, 2, 2, 1], [2, 5, 9, 11])
+    greedy = ctc.GreedySearch()
+    greedy.push(torch.from_numpy(np.log(probs)))
+    assert greedy.hypotheses()[0].frames == [2, 5, 9, 11]

@@ -238,3 +238,69 @@ def test_what_is_refused() -> None:
         transducer.greedy(model, clip(2)[None])
     with pytest.raises(UsageError, match="training mode"):
         transducer.greedy(model.train(), clip(2))
+
+
+@TOPOLOGIES
+@pytest.mark.parametrize("cuts", [(1, 2, 3, 9), (5,), (0, 4, 4, 16)])
+def test_pieces_give_what_the_whole_gives(modified: bool, cuts: tuple[int, ...]) -> None:
+    for seed in range(4):
+        model, states = Tiny(seed, 1.0), clip(16, seed)
+        searches = (
+            (transducer.GreedySearch, transducer.greedy, {}),
+            (transducer.BeamSearch, transducer.beam, {"beam": 3, "lm": Counting(), "lm_weight": 1}),
+        )
+        for kind, function, options in searches:
+            whole = function(model, states, modified=modified, **options)
+            whole = whole if isinstance(whole, list) else [whole]
+            search = kind(model, modified=modified, **options)
+            for piece in torch.tensor_split(states, cuts):
+                search.push(piece)
+            assert search.n_frames == 16
+            assert [h.tokens for h in search.hypotheses()] == [h.tokens for h in whole]
+            assert [h.frames for h in search.hypotheses()] == [h.frames for h in whole]
+            assert search.hypotheses()[0].score == pytest.approx(whole[0].score, abs=1e-4)
+
+
+def frames_by_hand(
+    model: Tiny, states: Tensor, text: Sequence[int], *, modified: bool, per_frame: int
+) -> list[int]:
+    """Frames of a text: what stood there or was written in a frame, whichever brought more."""
+    log_probs = model.log_probs(states, text)
+    held: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
+    for t, at in enumerate(log_probs):
+        parts: dict[int, list[tuple[float, list[int]]]] = {}
+        for u, (before, frames) in held.items():
+            for k in range(min(per_frame, len(text) - u) + 1):
+                end = 0.0 if modified and k else at[u + k][0]
+                score = before + sum(at[u + i][text[u + i]] for i in range(k)) + end
+                parts.setdefault(u + k, []).append((score, frames + [t] * k))
+        held = {
+            u: (math.log(sum(math.exp(p) for p, _ in found)), max(found)[1])
+            for u, found in parts.items()
+        }
+    return held[len(text)][1]
+
+
+@TOPOLOGIES
+def test_a_symbol_has_the_frame_in_which_it_was_written(modified: bool) -> None:
+    per_frame, different = 1 if modified else 2, set()
+    for seed in range(3):
+        model, states = Tiny(seed), clip(4, seed)
+        found = transducer.beam(
+            model, states, beam=800, n_best=30, max_per_frame=per_frame, modified=modified,
+            token_top=None,
+        )  # fmt: skip
+        for h in found:
+            assert h.frames == frames_by_hand(
+                model, states, h.tokens, modified=modified, per_frame=per_frame
+            )
+            different.add(tuple(h.frames))
+    assert len(different) > 8
+
+
+def test_scores_of_the_language_model_are_forgotten_with_their_texts() -> None:
+    search = transducer.BeamSearch(Tiny(1, 0.3), beam=3, lm=Counting(), lm_weight=1.0)
+    for frame in clip(40):
+        search.push(frame[None])
+        assert len(search._known._lm) <= 2 * 3 + 1 + len(search._looped)
+    assert search.hypotheses()[0].tokens

@@ -20,10 +20,12 @@ from xlasr.data.corpus import Corpus
 from xlasr.decoding.fusion import language_model, saved_language_model
 from xlasr.decoding.ngram import NGram
 from xlasr.decoding.recognise import DecodeOptions
+from xlasr.decoding.streaming import EndPoints, StreamDecoder
 from xlasr.decoding.transcribe import transcribe_file
 from xlasr.errors import CorpusError, RunError, UsageError
 from xlasr.models.ctc import CTCModel
 from xlasr.models.heads import turn_to, use_language
+from xlasr.models.int8 import to_int8
 from xlasr.models.run import SpeechModel, load_model
 from xlasr.training.metrics import Metrics
 
@@ -37,9 +39,11 @@ class Run:
 
     Args:
         folder: Of the run.
+        int8: Open its model with 8-bit weights in the encoder (``models.int8``).
     """
 
     folder: Path
+    int8: bool = False
     _n_grams: dict[str, NGram] = field(default_factory=dict, repr=False, compare=False)
     _own: str = field(default="", repr=False, compare=False)  # the language the model opens with
 
@@ -79,7 +83,7 @@ class Run:
             )
         model = load_model(self.folder / "model")
         self._own = str(model.info["language"])
-        return model
+        return to_int8(model) if self.int8 else model
 
     @property
     def by_language(self) -> bool:
@@ -191,6 +195,42 @@ class Run:
         found = transcribe_file(model, audio, options, limits=limits, words=timer)
         return self._in(language or self._own, found)
 
+    def stream(
+        self,
+        *,
+        language: str | None = None,
+        decode: DecodeSettings | None = None,
+        end_points: EndPoints | None = None,
+    ) -> StreamDecoder:
+        """Begin to listen: ``push`` samples as they come and get texts, ``flush`` at the end.
+
+        ::
+
+            stream = xlasr.open_run("RUN").stream()
+            for samples in microphone:  # float32, 16 kHz, any number at a time
+                for heard in stream.push(samples):
+                    print(heard.is_final, heard.start_s, heard.text)
+            print(stream.flush())
+
+        Streams may stand beside each other (one for every connection) on the one model of a run;
+        they are not to be pushed at the same moment from several threads.
+
+        Args:
+            language: As in ``transcribe``.
+            decode: How to decode; default: the recipe's settings.
+            end_points: When an utterance has ended.
+
+        Raises:
+            RunError: The run was not finished, or its model hears whole clips only.
+            UsageError: The run has no head for the language.
+        """
+        model = self.model
+        if language is not None:
+            use_language(model, language)
+        else:
+            turn_to(model, self._own)
+        return StreamDecoder(model, self.options(decode), end_points, language or self._own)
+
     def _in(self, language: str, found: Iterator[TimedText]) -> Iterator[TimedText]:
         """Pass segments on; another language may be used between two of them."""
         while True:
@@ -223,12 +263,16 @@ class Run:
         )
 
 
-def open_run(folder: str | Path) -> Run:
+def open_run(folder: str | Path, *, int8: bool = False) -> Run:
     """Open a run folder.
+
+    Args:
+        folder: Of the run.
+        int8: Open its model with 8-bit weights in the encoder (``models.int8``).
 
     Raises:
         RunError: It is none.
     """
-    run = Run(Path(folder))
+    run = Run(Path(folder), int8)
     _ = run.facts
     return run

@@ -92,8 +92,11 @@ def adapt(
 
 
 def transcribe(
+    context: typer.Context,
     run: RunFolder,
-    audio: Annotated[list[Path], typer.Argument(help="recordings of any length and format")],
+    audio: Annotated[
+        list[Path], typer.Argument(help="recordings of any length and format; - with --stream")
+    ],
     format: Annotated[
         str,
         typer.Option(help="txt, json, srt, vtt, eaf, textgrid, csv, nemo or labelstudio"),
@@ -114,14 +117,48 @@ def transcribe(
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
     length_bonus: LengthBonus = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit weights in the encoder: smaller, faster on CPUs")
+    ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="write texts while ONE recording or - (a pipe) is heard"),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="a JSON line for each text, with word times (--stream)")
+    ] = False,
+    pace: Annotated[
+        bool, typer.Option("--pace", help="hear a file as slowly as it was spoken (--stream)")
+    ] = False,
+    block_ms: Annotated[
+        int, typer.Option(min=1, help="audio that is read at a time (--stream)")
+    ] = 160,
+    pause_s: Annotated[
+        float, typer.Option(min=0.01, help="silence that ends a text (--stream)")
+    ] = 1.2,
+    longest_s: Annotated[
+        float, typer.Option(min=1.0, help="after which a text is ended anyway (--stream)")
+    ] = 20.0,
 ) -> None:
-    """Transcribe recordings; long ones are cut by voice activity and get times."""
+    """Transcribe recordings; long ones are cut by voice activity and get times.
+
+    With --stream, texts come while one recording is heard, from a run on a base that streams; - is
+    standard input, raw 16-bit mono samples at 16 kHz or a WAV:
+
+    ffmpeg -loglevel error -i FILE -f s16le -ac 1 -ar 16000 - | xlasr transcribe --stream RUN -
+
+    arecord -q -f S16_LE -r 16000 -c 1 | xlasr transcribe --stream RUN -
+
+    On a terminal partial texts overwrite one line; elsewhere only final ones are written, and both
+    with --json. Ctrl-C ends the stream and writes its last text.
+    """
     from xlasr import api
     from xlasr.data.annotations import FORMATS, AnnotatedRecording, not_kept, render
     from xlasr.data.audio import Limits, measure
 
     chosen = FORMATS[format]
-    opened = api.open_run(run)
+    _check_stream(context, stream)
+    opened = api.open_run(run, int8=int8)
     targets: dict[Path, Path] = {}
     if out is not None:
         for path in audio:
@@ -139,6 +176,22 @@ def transcribe(
         )
     recipe = opened.recipe.decode
     decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus)
+    if stream:
+        from xlasr.cli import streaming
+        from xlasr.decoding.streaming import EndPoints
+
+        streaming.stream(
+            opened,
+            audio,
+            language=language,
+            decode=decode,
+            end_points=EndPoints(pause_s=pause_s, longest_s=longest_s),
+            block_ms=block_ms,
+            as_json=as_json,
+            pace=pace,
+            max_hours=max_hours,
+        )
+        return
     by = None if aligner is None else api.open_run(aligner)
     heard = [  # nothing is decoded yet, but what cannot be asked for is told
         opened.transcribe(
@@ -192,6 +245,21 @@ def transcribe(
         )
     if problems:
         raise DataError("; ".join(problems))
+
+
+def _check_stream(context: typer.Context, stream: bool) -> None:
+    """Refuse options that are for streams where there is none, and the other way round."""
+    live = ("as_json", "pace", "block_ms", "pause_s", "longest_s")
+    names = {"as_json": "json"}
+    other = ("format", "out", "words", "aligner") if stream else live
+    if given := [n for n in other if was_given(context, n)]:
+        told = ", ".join(f"--{names.get(n, n).replace('_', '-')}" for n in given)
+        raise UsageError(
+            f"{told} is not for --stream, which writes lines of text, or with --json texts and the "
+            "times of their words, to standard output"
+            if stream
+            else f"{told} is for --stream only"
+        )
 
 
 def _until_it_fails(found: Iterator[TimedText]) -> tuple[list[TimedText], AudioError | None]:

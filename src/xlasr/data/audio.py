@@ -84,7 +84,7 @@ def stream(
     path = Path(path)
     with open_native(path) as native:
         yield from _rechunk(
-            _resample(_mono(path, native, channel, limits, whole=True), native.sample_rate),
+            resample(_mono(path, native, channel, limits, whole=True), native.sample_rate),
             max(1, round(block_s * SAMPLE_RATE)),
         )
 
@@ -129,7 +129,7 @@ def decode(
         mono = _mono(path, native, channel, limits, whole=at == 0)
         parts: list[np.ndarray] = []
         n_parts = 0
-        for block in _resample(mono, native.sample_rate):
+        for block in resample(mono, native.sample_rate):
             dropped = min(skip, len(block))
             skip -= dropped
             stop = None if wanted is None else dropped + wanted - n_parts
@@ -297,7 +297,8 @@ def _mono(
         )
 
 
-def _resample(blocks: Iterator[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
+def resample(blocks: Iterator[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
+    """Bring mono blocks of any length to 16 kHz as they come."""
     if sample_rate == SAMPLE_RATE:
         yield from blocks
         return

@@ -1,4 +1,8 @@
-"""CTC decoding: the best path, and a prefix beam with a language model."""
+"""CTC decoding: the best path, and a prefix beam with a language model.
+
+Both are searches that take log-probabilities (n, V) in pieces, for streams; ``greedy`` and
+``prefix_beam`` give them whole clips at once.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,56 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlasr.decoding.hypothesis import Hypothesis, LanguageModel
+from xlasr.decoding.hypothesis import Hypothesis, LanguageModel, Written, frames_of
 from xlasr.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def greedy(log_probs: Tensor, lens: Tensor, *, blank: int = 0) -> list[list[int]]:
+class GreedySearch:
     """Best path: the best class of every frame, repeats merged, blanks dropped.
+
+    Args:
+        blank: Id of the blank.
+
+    Source: Graves et al. 2006, section 3.2.
+    """
+
+    stuck = False
+    """Letters have no loop guard."""
+
+    def __init__(self, blank: int = 0) -> None:
+        self.blank = blank
+        self.n_frames = 0
+        self._tokens: list[int] = []
+        self._frames: list[int] = []
+        self._last = blank
+        self._total = 0.0
+
+    def push(self, log_probs: Tensor) -> None:
+        """Take the next log-probabilities (n, V), any number."""
+        values, best = log_probs.max(dim=-1)
+        self._total += float(values.sum())
+        self.follow(best.cpu().numpy())
+
+    def follow(self, path: NDArray[np.int64]) -> None:
+        """Take the next classes (n,) of the best path."""
+        new = path != self.blank
+        new &= path != np.concatenate([[self._last], path[:-1]])
+        self._tokens += path[new].tolist()
+        self._frames += (self.n_frames + np.flatnonzero(new)).tolist()
+        self._last = int(path[-1]) if len(path) else self._last
+        self.n_frames += len(path)
+
+    def hypotheses(self, n_best: int = 1, *, ended: bool = True) -> list[Hypothesis]:
+        """The one text so far; its log-probability is that of the best path alone."""
+        tokens, frames = list(self._tokens), list(self._frames)
+        return [Hypothesis(tokens, self._total, self._total, frames=frames)]
+
+
+def greedy(log_probs: Tensor, lens: Tensor, *, blank: int = 0) -> list[list[int]]:
+    """Best paths of whole clips; see ``GreedySearch``.
 
     Args:
         log_probs: (B, T', V) log-probabilities (logits do as well).
@@ -29,8 +74,6 @@ def greedy(log_probs: Tensor, lens: Tensor, *, blank: int = 0) -> list[list[int]
 
     Raises:
         UsageError: ``lens`` does not fit ``log_probs``.
-
-    Source: Graves et al. 2006, section 3.2.
     """
     n_clips, n_frames = log_probs.shape[:2]
     lengths = [int(n) for n in lens.tolist()]
@@ -41,10 +84,9 @@ def greedy(log_probs: Tensor, lens: Tensor, *, blank: int = 0) -> list[list[int]
     best = log_probs.argmax(dim=-1).cpu().numpy()
     decoded: list[list[int]] = []
     for row, length in zip(best, lengths, strict=True):
-        path = row[:length]
-        new = path != blank
-        new[1:] &= path[1:] != path[:-1]
-        decoded.append(path[new].tolist())
+        search = GreedySearch(blank)
+        search.follow(row[:length])
+        decoded.append(search.hypotheses()[0].tokens)
     return decoded
 
 
@@ -58,6 +100,7 @@ class _Prefixes:
         self.length = [0]
         self.lm_score = [0.0]
         self.lm_state: list[Any] = [lm.start() if lm is not None else None]
+        self.written: list[Written] = [None]
         self._child: dict[tuple[int, int], int] = {}
 
     def child(self, node: int, token: int) -> int:
@@ -75,6 +118,7 @@ class _Prefixes:
             score, state = self.lm.score(self.lm_state[node], token)
         self.lm_score.append(self.lm_score[node] + score)
         self.lm_state.append(state)
+        self.written.append(None)
         return new
 
     def tokens(self, node: int) -> list[int]:
@@ -86,68 +130,75 @@ class _Prefixes:
         return reverse[::-1]
 
 
-def prefix_beam(
-    log_probs: NDArray[np.floating[Any]],
-    *,
-    beam: int = 16,
-    lm: LanguageModel | None = None,
-    lm_weight: float = 0.0,
-    length_bonus: float = 0.0,
-    n_best: int = 1,
-    blank: int = 0,
-    token_min_log_prob: float = -7.0,
-    token_top: int | None = None,
-) -> list[Hypothesis]:
+class BeamSearch:
     """Prefix beam search: sums the alignments of a text instead of taking the best one.
 
     ``score = log_prob + lm_weight * lm_log_prob + length_bonus * n_tokens``; the language model's
     end of text is added last. Where the blank takes all but ``token_min_log_prob`` of a frame,
     nothing is extended and the frame costs next to nothing. With ``token_min_log_prob=-inf`` and a
-    beam as wide as the number of texts, ``log_prob`` is exact.
+    beam as wide as the number of texts, ``log_prob`` is exact. The frame of a token is the last one
+    in which more probability came to its text by writing it than by having it already.
 
     Args:
-        log_probs: (T', V) log-probabilities of one clip, without padding.
         beam: Prefixes kept after each frame.
         lm: Language model over the same token ids, or None.
         lm_weight: Weight of its log-probabilities.
         length_bonus: Added for every token; balances what the language model takes.
-        n_best: Hypotheses returned, at most ``beam``.
         blank: Id of the blank.
         token_min_log_prob: Tokens below it do not extend a prefix in that frame.
         token_top: At most so many tokens extend a prefix in a frame; None = no limit.
 
-    Returns:
-        Hypotheses, best first; at least one.
-
     Raises:
-        UsageError: The shape is wrong, a value is NaN or positive infinity, or ``n_best`` is
-            not between 1 and ``beam``.
+        UsageError: The beam keeps nothing.
 
     Source: Graves & Jaitly 2014, algorithm 1; Hannun et al. 2014, algorithm 1.
     """
-    scores = np.asarray(log_probs, dtype=np.float64)
-    if scores.ndim != 2 or not 0 <= blank < max(1, scores.shape[1]):
-        raise UsageError(f"a prefix beam needs (T', V) of one clip; found shape {scores.shape}")
-    if np.isnan(scores).any() or np.isposinf(scores).any():
-        raise UsageError("the log-probabilities hold NaN or infinity: the model is broken")
-    if not 1 <= n_best <= beam:
-        raise UsageError(f"n_best must be between 1 and beam ({beam}); found {n_best}")
-    trie = _Prefixes(lm if lm_weight else None)
-    lm_score, length, last_token = trie.lm_score, trie.length, trie.token
-    # prefix -> (log-probability of ending in the blank, in the last token)
-    alive: dict[int, tuple[float, float]] = {0: (0.0, -inf)}
 
-    def rank(entry: tuple[int, tuple[float, float]]) -> float:
-        node, (in_blank, in_token) = entry
-        total = log_add(in_blank, in_token)
-        return total + lm_weight * lm_score[node] + length_bonus * length[node]
+    stuck = False
 
-    for frame, candidates in zip(
-        scores.tolist(), _extensions(scores, blank, token_min_log_prob, token_top), strict=True
-    ):
-        blank_score = frame[blank]
+    def __init__(
+        self,
+        *,
+        beam: int = 16,
+        lm: LanguageModel | None = None,
+        lm_weight: float = 0.0,
+        length_bonus: float = 0.0,
+        blank: int = 0,
+        token_min_log_prob: float = -7.0,
+        token_top: int | None = None,
+    ) -> None:
+        if beam < 1:
+            raise UsageError(f"a beam keeps at least 1 text; found {beam}")
+        self.beam, self.blank = beam, blank
+        self.n_frames = 0
+        self._lm_weight, self._length_bonus = lm_weight, length_bonus
+        self._least, self._top = token_min_log_prob, token_top
+        self._trie = _Prefixes(lm if lm_weight else None)
+        # prefix -> (log-probability of ending in the blank, in the last token)
+        self._alive: dict[int, tuple[float, float]] = {0: (0.0, -inf)}
+
+    def push(self, log_probs: NDArray[np.floating[Any]] | Tensor) -> None:
+        """Take the next log-probabilities (n, V), on the CPU, any number.
+
+        Raises:
+            UsageError: The shape is wrong, or a value is NaN or positive infinity.
+        """
+        scores = np.asarray(log_probs, dtype=np.float64)
+        if scores.ndim != 2 or not 0 <= self.blank < max(1, scores.shape[1]):
+            raise UsageError(f"a prefix beam needs (T', V) of one clip; found shape {scores.shape}")
+        if np.isnan(scores).any() or np.isposinf(scores).any():
+            raise UsageError("the log-probabilities hold NaN or infinity: the model is broken")
+        may_follow = _extensions(scores, self.blank, self._least, self._top)
+        for frame, candidates in zip(scores.tolist(), may_follow, strict=True):
+            self._step(frame, candidates)
+            self.n_frames += 1
+
+    def _step(self, frame: list[float], candidates: list[int]) -> None:
+        trie, blank_score = self._trie, frame[self.blank]
+        last_token, written = trie.token, trie.written
         grown: dict[int, tuple[float, float]] = {}
-        for node, (in_blank, in_token) in alive.items():
+        newly: dict[int, tuple[float, Written]] = {}
+        for node, (in_blank, in_token) in self._alive.items():
             total = log_add(in_blank, in_token)
             last = last_token[node]
             repeat = in_token + frame[last] if node else -inf
@@ -161,22 +212,74 @@ def prefix_beam(
                 if score == -inf:
                     continue
                 child = trie.child(node, token)
+                newly[child] = (score, written[node])
                 known = grown.get(child)
                 if known is not None:
                     grown[child] = (known[0], log_add(known[1], score))
                 else:
                     grown[child] = (-inf, score)
-        alive = grown
-        if len(grown) > beam:
-            alive = dict(heapq.nlargest(beam, grown.items(), key=rank))
-    results = []
-    for node, (in_blank, in_token) in alive.items():
-        log_prob = log_add(in_blank, in_token)
-        score = rank((node, (in_blank, in_token)))
-        if trie.lm is not None:
-            score += lm_weight * trie.lm.finish(trie.lm_state[node])
-        results.append(Hypothesis(trie.tokens(node), score, log_prob))
-    return heapq.nlargest(n_best, results, key=lambda h: h.score)
+        self._alive = grown
+        if len(grown) > self.beam:
+            self._alive = dict(heapq.nlargest(self.beam, grown.items(), key=self._rank))
+        for node, (score, before) in newly.items():
+            # a child has one parent, so all but ``score`` was there before this frame
+            if node in self._alive and 2 * exp(score - log_add(*grown[node])) > 1:
+                written[node] = (before, self.n_frames)
+
+    def _rank(self, entry: tuple[int, tuple[float, float]]) -> float:
+        node, (in_blank, in_token) = entry
+        total = log_add(in_blank, in_token)
+        lm_score, length = self._trie.lm_score[node], self._trie.length[node]
+        return total + self._lm_weight * lm_score + self._length_bonus * length
+
+    def hypotheses(self, n_best: int = 1, *, ended: bool = True) -> list[Hypothesis]:
+        """The best texts so far.
+
+        Args:
+            n_best: At most so many.
+            ended: The language model is asked whether the text ends here.
+
+        Returns:
+            Hypotheses, best first; at least one.
+
+        Raises:
+            UsageError: ``n_best`` is not between 1 and the beam.
+        """
+        if not 1 <= n_best <= self.beam:
+            raise UsageError(f"n_best must be between 1 and beam ({self.beam}); found {n_best}")
+        trie = self._trie
+        results = []
+        for node, (in_blank, in_token) in self._alive.items():
+            score = self._rank((node, (in_blank, in_token)))
+            if trie.lm is not None and ended:
+                score += self._lm_weight * trie.lm.finish(trie.lm_state[node])
+            results.append((score, log_add(in_blank, in_token), node))
+        return [
+            Hypothesis(trie.tokens(node), score, log_prob, frames=frames_of(trie.written[node]))
+            for score, log_prob, node in heapq.nlargest(n_best, results, key=lambda r: r[0])
+        ]
+
+
+def prefix_beam(
+    log_probs: NDArray[np.floating[Any]], *, n_best: int = 1, **options: Any
+) -> list[Hypothesis]:
+    """Decode a whole clip; see ``BeamSearch``.
+
+    Args:
+        log_probs: (T', V) log-probabilities of one clip, without padding.
+        n_best: Hypotheses returned, at most ``beam``.
+        options: See ``BeamSearch``.
+
+    Returns:
+        Hypotheses, best first; at least one.
+
+    Raises:
+        UsageError: The shape is wrong, a value is NaN or positive infinity, or ``n_best`` is
+            not between 1 and ``beam``.
+    """
+    search = BeamSearch(**options)
+    search.push(log_probs)
+    return search.hypotheses(n_best)
 
 
 def _extensions(

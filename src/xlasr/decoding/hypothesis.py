@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,8 @@ class Hypothesis:
             normalisation or bonus; for CTC the sum over all alignments that the beam kept.
         looped: The loop guard cut the tokens.
         complete: The model ended by itself; False after a cut loop and at the token limit.
+        frames: For each token the encoder position at which it was written, from 0; None where the
+            decoder has none (attention).
     """
 
     tokens: list[int]
@@ -31,6 +33,20 @@ class Hypothesis:
     log_prob: float
     looped: bool = False
     complete: bool = True
+    frames: list[int] | None = field(default=None, compare=False)
+
+
+Written = tuple["Written", int] | None
+"""Frames of the tokens of a text, the last one outermost: texts share what they begin with."""
+
+
+def frames_of(written: Written) -> list[int]:
+    """The frames in order."""
+    found = []
+    while written is not None:
+        written, frame = written
+        found.append(frame)
+    return found[::-1]
 
 
 class LanguageModel(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,6 +44,61 @@ class DecodeOptions:
     length_bonus: float = 0.0
     batch_s: float = 60.0
     full_context: bool = False
+
+    @property
+    def is_greedy(self) -> bool:
+        """Neither a beam nor a language model."""
+        return self.beam == 1 and self.lm is None
+
+
+class Search:
+    """The search over encoder states that a model and options ask for; states come in pieces.
+
+    Args:
+        model: A CTC model or a transducer, in evaluation mode.
+        options: See there.
+    """
+
+    def __init__(self, model: CTCModel | Transducer, options: DecodeOptions) -> None:
+        self._head = ctc_head(model)
+        self._search: (
+            ctc.GreedySearch | ctc.BeamSearch | transducer.GreedySearch | transducer.BeamSearch
+        )
+        fused: dict[str, Any] = {
+            "beam": options.beam,
+            "lm": options.lm,
+            "lm_weight": options.lm_weight,
+            "length_bonus": options.length_bonus,
+        }
+        if self._head is not None:
+            greedy = ctc.GreedySearch()
+            self._search = greedy if options.is_greedy else ctc.BeamSearch(**fused)
+        else:
+            modified = cast(Transducer, model).shape.modified
+            self._search = (
+                transducer.GreedySearch(model, modified=modified)
+                if options.is_greedy
+                else transducer.BeamSearch(model, modified=modified, **fused)
+            )
+
+    @torch.inference_mode()
+    def push(self, states: Tensor) -> None:
+        """Take the next encoder states (n, D), any number."""
+        self._search.push(states if self._head is None else self._head(states).cpu())
+
+    @property
+    def n_frames(self) -> int:
+        """States taken."""
+        return self._search.n_frames
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it loops: what comes is not decoded any more."""
+        return self._search.stuck
+
+    def hypotheses(self, n_best: int = 1, *, ended: bool = True) -> list[Hypothesis]:
+        """The best texts so far; ``ended``: the language model is asked whether they end here."""
+        return self._search.hypotheses(n_best, ended=ended)
 
 
 @dataclass(frozen=True)
@@ -212,7 +267,7 @@ def hypotheses(
             "allowed": tokens.allowed,
             "is_pad": model.is_pad(states, input_lens),
         }
-        if options.beam == 1 and options.lm is None:
+        if options.is_greedy:
             return [
                 [found]
                 for found in seq2seq.greedy(model.hf, states, tokens.prompt, tokens.eot, **common)
@@ -229,40 +284,22 @@ def hypotheses(
             **common,
         )
     lens = model.out_lens(input_lens)
-    if isinstance(model, Transducer) and not model.by_ctc:
-        modified = model.shape.modified
-        spoken = [rows[: int(n)] for rows, n in zip(states, lens, strict=True)]
-        if options.beam == 1 and options.lm is None:
-            return [[transducer.greedy(model, rows, modified=modified)] for rows in spoken]
-        return [
-            transducer.beam(
-                model,
-                rows,
-                beam=options.beam,
-                n_best=n_best,
-                lm=options.lm,
-                lm_weight=options.lm_weight,
-                length_bonus=options.length_bonus,
-                modified=modified,
-            )
-            for rows in spoken
-        ]
-    log_probs = model.log_probs(states)
-    if options.beam == 1 and options.lm is None:
+    if (head := ctc_head(model)) and options.is_greedy:
+        log_probs = head(states)
         best = ctc.greedy(log_probs, lens)
         sums = _summed(log_probs, lens, best).tolist()
         return [[Hypothesis(t, p, p)] for t, p in zip(best, sums, strict=True)]
-    return [
-        ctc.prefix_beam(
-            log_probs[i, : int(lens[i])].cpu().numpy(),
-            beam=options.beam,
-            n_best=n_best,
-            lm=options.lm,
-            lm_weight=options.lm_weight,
-            length_bonus=options.length_bonus,
-        )
-        for i in range(len(lens))
-    ]
+    found = []
+    for rows, n in zip(states, lens.tolist(), strict=True):
+        search = Search(model, options)
+        search.push(rows[:n])
+        found.append(search.hypotheses(n_best))
+    return found
+
+
+def ctc_head(model: CTCModel | Transducer) -> Callable[[Tensor], Tensor] | None:
+    """What turns states into log-probabilities, where letters are written by CTC."""
+    return model.log_probs if isinstance(model, CTCModel) or model.by_ctc else None
 
 
 def _summed(log_probs: Tensor, lens: Tensor, tokens: Sequence[Sequence[int]]) -> Tensor:

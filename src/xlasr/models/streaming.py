@@ -6,6 +6,7 @@ Both give the same positions. A stream takes any number of samples at a time; ``
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,6 +50,9 @@ class StreamingEncoder(FrameEncoder):
         dim: Width of a position.
         shape: Of its segments.
     """
+
+    max_stream_positions: int | None = None
+    """Positions after which a stream has to begin anew, at a pause; None: never."""
 
     def __init__(self, hf: Any, n_layers: int, dim: int, shape: Segments) -> None:
         super().__init__(hf, n_layers, dim, shape.stack)
@@ -123,7 +127,6 @@ class FrameStream:
         self._frames = torch.zeros(0, 0)
         self._ended = False
 
-    @torch.inference_mode()
     def push(self, frames: Tensor) -> Tensor:
         """Take normalised frames (T, 80), any number; (n, D) positions that are complete now.
 
@@ -131,33 +134,55 @@ class FrameStream:
             DataError: A frame is not finite.
             UsageError: The stream was flushed.
         """
-        if self._ended:
-            raise UsageError("the stream was flushed and has ended; begin a new one")
-        if not bool(torch.isfinite(frames).all()):
-            raise DataError("a frame holds NaN or infinity; nothing of this piece was taken")
-        self._frames = torch.cat((self._frames, frames)) if self._frames.numel() else frames
-        shape = self.encoder.shape
-        found = []
-        while len(self._frames) >= shape.segment_frames + shape.right_frames:
-            found.append(self._step())
-        return self._joined(found)
+        return self._joined(list(self.segments(frames)))
 
-    @torch.inference_mode()
     def flush(self) -> Tensor:
         """End the stream: the positions (n, D) that had waited for more.
 
         Raises:
             UsageError: The stream was flushed before.
         """
-        if self._ended:
-            raise UsageError("the stream was flushed and has ended; begin a new one")
+        return self._joined(list(self.last_segments()))
+
+    def segments(self, frames: Tensor) -> Iterator[Tensor]:
+        """``push``, one segment (S, D) at a time: each is computed when it is asked for.
+
+        Raises:
+            DataError: A frame is not finite.
+            UsageError: The stream was flushed.
+        """
+        self._check_open()
+        if not bool(torch.isfinite(frames).all()):
+            raise DataError("a frame holds NaN or infinity; nothing of this piece was taken")
+        self._frames = torch.cat((self._frames, frames)) if self._frames.numel() else frames
+        shape = self.encoder.shape
+        while len(self._frames) >= shape.segment_frames + shape.right_frames:
+            yield self._step()
+
+    def last_segments(self) -> Iterator[Tensor]:
+        """``flush``, one segment at a time; the last one may be shorter.
+
+        Raises:
+            UsageError: The stream was flushed before.
+        """
+        self._check_open()
         self._ended = True
-        found = []
         while len(self._frames):
             n = -(-len(self._frames) // self.encoder.shape.stack)
-            found.append(self._step()[:n])
-        return self._joined(found)
+            yield self._step()[:n]
 
+    def restart(self) -> None:
+        """Forget what was heard: the segment that comes next is the first of a new stream.
+
+        Frames that wait to become a segment are kept.
+        """
+        self.state = self.encoder.begin()
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise UsageError("the stream was flushed and has ended; begin a new one")
+
+    @torch.inference_mode()
     def _step(self) -> Tensor:
         shape = self.encoder.shape
         piece = self._frames[: shape.segment_frames + shape.right_frames]
@@ -193,7 +218,7 @@ class EncoderStream:
             DataError: A sample is not a finite number; nothing of the piece was taken.
             UsageError: The stream was flushed.
         """
-        return self.frames.push(self.frames.encoder.normalised(self._mel.push(samples)))
+        return self.frames.push(self._heard(self._mel.push(samples)))
 
     def flush(self) -> Tensor:
         """End the stream: the positions (n, D) that had waited for more.
@@ -201,8 +226,31 @@ class EncoderStream:
         Raises:
             UsageError: The stream was flushed before.
         """
-        rest = self.frames.push(self.frames.encoder.normalised(self._mel.flush()))
+        rest = self.frames.push(self._heard(self._mel.flush()))
         return torch.cat((rest, self.frames.flush()))
+
+    def segments(self, samples: NDArray[np.float32]) -> Iterator[Tensor]:
+        """``push``, one segment (S, D) at a time: each is computed when it is asked for.
+
+        Between two of them ``frames.restart`` may begin anew. All have to be taken.
+
+        Raises:
+            DataError: A sample is not a finite number; nothing of the piece was taken.
+            UsageError: The stream was flushed.
+        """
+        return self.frames.segments(self._heard(self._mel.push(samples)))
+
+    def last_segments(self) -> Iterator[Tensor]:
+        """``flush``, one segment at a time; the last one may be shorter.
+
+        Raises:
+            UsageError: The stream was flushed before.
+        """
+        yield from self.frames.segments(self._heard(self._mel.flush()))
+        yield from self.frames.last_segments()
+
+    def _heard(self, frames: Tensor) -> Tensor:
+        return self.frames.encoder.normalised(frames)
 
 
 SpeechEncoder = WhisperSpeechEncoder | SelfSupervisedEncoder | FrameEncoder
