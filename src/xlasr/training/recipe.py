@@ -264,7 +264,7 @@ def _tell_letters(
     in_dev = Counter(c for text in dev_texts for c in split(text) if c not in seen)
     unseen = [f"{c!r} (dev, x{n})" for c, n in in_dev.most_common()]
     test = corpus.card.splits.get("test")
-    if test and given[0].form != FORM:  # the card counts letters
+    if test and given[0].form != FORM and "target" not in model.info:  # the card counts letters
         unseen += [f"{c!r} (test)" for c in test.unseen if c not in seen]
     if unseen:
         tell(
@@ -298,6 +298,8 @@ def _cache_for(
         "corpora": [d.sha256 for d in run.data],
         "threads": torch.get_num_threads(),
     }
+    if targets := [entry.target for entry in stage.data if entry.target]:
+        key["rows"] = targets  # those of the clips with a translation
     return FrozenCache(cache_dir() / "frozen", key, layer, FROZEN_CACHE_BYTES)
 
 
@@ -307,12 +309,19 @@ def check_family(recipe: Recipe, base: Base) -> None:
     Raises:
         UsageError: With the recipes that would fit.
     """
-    if recipe.family not in base.families:
-        raise UsageError(
-            f"recipe {recipe.name!r} needs a base of family {recipe.family!r}; {base.name} is a "
-            f"{base.model_type} model and serves {', '.join(base.families)}. Use a recipe of that "
-            "family (xlasr recipes), or a Whisper base"
-        )
+    for stage in recipe.stages:
+        family = recipe.family_of(stage)
+        new_decoder = family == "seq2seq" and stage.output.mode == "replace"
+        if new_decoder and base.takes_decoder:
+            continue
+        known = base.families if stage.init == "base" or not base.takes_decoder else (family,)
+        if family not in known or new_decoder:
+            own = " (a decoder of its own)" if family == "seq2seq" and not new_decoder else ""
+            raise UsageError(
+                f"recipe {recipe.name!r} needs a base of family {family!r}{own}; {base.name} is a "
+                f"{base.model_type} model and serves {', '.join(base.families)}. Use a recipe of "
+                "that family (xlasr recipes), or a Whisper base"
+            )
     kinds = {o.kind for stage in recipe.stages for o in stage.objectives}
     for kind in sorted(kinds & set(BASES_OF)):
         model_type, called = BASES_OF[kind]
