@@ -87,7 +87,7 @@ def test_mistakes_of_every_kind_are_told_together() -> None:
         (
             {"output": {"mode": "extend"}, "objectives": [{"kind": "cross_entropy"}]},
             "seq2seq",
-            "output.mode 'extend' does not fit the family 'seq2seq', which takes keep, cut, replace",
+            "output.mode 'extend' does not fit the family 'seq2seq', which takes keep, cut",
         ),
         ({"train": {"part": "layers"}}, "ctc", "train.part layers needs train.top_layers"),
         ({"objectives": [{"kind": "ctc", "label_smoothing": 0.1}]}, "ctc", "label_smoothing is"),

@@ -312,16 +312,21 @@ def check_family(recipe: Recipe, base: Base) -> None:
     for stage in recipe.stages:
         family = recipe.family_of(stage)
         new_decoder = family == "seq2seq" and stage.output.mode == "replace"
-        if new_decoder and base.takes_decoder:
+        first = stage.init == "base"
+        fits = family in base.families
+        if base.takes_decoder and (fits or new_decoder or not first):
             continue
-        known = base.families if stage.init == "base" or not base.takes_decoder else (family,)
-        if family not in known or new_decoder:
-            own = " (a decoder of its own)" if family == "seq2seq" and not new_decoder else ""
-            raise UsageError(
-                f"recipe {recipe.name!r} needs a base of family {family!r}{own}; {base.name} is a "
-                f"{base.model_type} model and serves {', '.join(base.families)}. Use a recipe of "
-                "that family (xlasr recipes), or a Whisper base"
-            )
+        if fits and not new_decoder:
+            continue
+        advice = "Use a recipe of that family (xlasr recipes), or a Whisper base"
+        if family == "seq2seq" and not fits:
+            advice += "; or say output.mode: replace, and its encoder gets a new decoder"
+        if new_decoder:
+            advice = "Its encoder is of use to its own decoder only: say output.mode: keep"
+        raise UsageError(
+            f"recipe {recipe.name!r} needs a base of family {family!r}; {base.name} is a "
+            f"{base.model_type} model and serves {', '.join(base.families)}. {advice}"
+        )
     kinds = {o.kind for stage in recipe.stages for o in stage.objectives}
     for kind in sorted(kinds & set(BASES_OF)):
         model_type, called = BASES_OF[kind]
