@@ -112,7 +112,7 @@ def _translations(
 ) -> Iterator[tuple[str, list[str]]]:
     """Texts in other languages, by the field that they are kept in; one for each row."""
     for other in sorted(path.parent.glob(f"{path.stem}.*")):
-        language = other.suffix.removeprefix(".")
+        language = other.name.removeprefix(f"{path.stem}.")
         if other in (path, texts) or not re.fullmatch(r"[a-z]{2,3}", language):
             continue
         lost: set[int] = set()
