@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests import tiny
 
+from xlasr.adaptation.lora import merged_state
 from xlasr.adaptation.trainable import make_trainable
 from xlasr.config import ObjectiveSettings, TrainSettings
 from xlasr.decoding.recognise import DecodeOptions, hypotheses, n_best_lists, recognise
@@ -35,7 +36,9 @@ TEXTS = ["ab", "d cab a", "c"]
 def directory(folder: Path, kind: str) -> Path:
     if kind == "whisper":
         return tiny.whisper_dir(folder, max_positions=100)
-    own = {"audiovisual": tiny.audiovisual_dir, "emformer": tiny.emformer_dir}
+    if kind == "emformer":  # its layers are narrower than what it gives
+        return tiny.emformer_dir(folder, output_dim=48)
+    own = {"audiovisual": tiny.audiovisual_dir}
     return own[kind](folder) if kind in own else tiny.speech_dir(folder, kind)
 
 
@@ -198,3 +201,30 @@ def test_what_has_no_place_for_a_decoder(tmp_path: Path) -> None:
         from_base(bare, "seq2seq", context=None, language="cs", alphabet=LETTERS)
     with pytest.raises(UsageError, match="speak the text"):
         build(tmp_path / "one").text_features(["a"])
+
+
+@pytest.mark.parametrize("kind", ["audiovisual", "emformer", "wav2vec2"])
+@pytest.mark.parametrize("part", ["lora", "adapter"])
+def test_additive_parts_stand_on_both_sides(tmp_path: Path, kind: str, part: str) -> None:
+    model = build(tmp_path / "base", kind)
+    before = log_probs(model, [1])
+    settings = {
+        "part": part,
+        "lora": {"r": 2, "targets": ["q_proj", "v_proj"]},
+        "adapter": {"width": 4, "where": "both"},
+    }
+    found = make_trainable(model, TrainSettings.model_validate(settings))
+    assert {name.split(".")[1] for name in found.names} == {"encoder", "decoder"}
+    torch.testing.assert_close(log_probs(model.eval(), [1]), before, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in found.names:
+                parameter.normal_(std=0.3)
+    changed = log_probs(model, [1])
+    assert not torch.allclose(changed, before, atol=1e-2)
+    (tmp_path / "saved").mkdir()
+    state = merged_state(model) if part == "lora" else None
+    save_model(model, tmp_path / "saved", tmp_path / "base", state)
+    again = load_model(tmp_path / "saved")
+    assert isinstance(again, AttentionModel)
+    torch.testing.assert_close(log_probs(again, [1]), changed, atol=1e-3, rtol=1e-4)
