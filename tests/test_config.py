@@ -85,9 +85,9 @@ def test_mistakes_of_every_kind_are_told_together() -> None:
         ({"objectives": [{"kind": "ctcc"}]}, "ctc", "unknown objective 'ctcc'. Did you mean 'ctc'"),
         ({"output": {"mode": "cut"}}, "ctc", "output.mode 'cut' does not fit the family 'ctc'"),
         (
-            {"output": {"mode": "replace"}, "objectives": [{"kind": "cross_entropy"}]},
+            {"output": {"mode": "extend"}, "objectives": [{"kind": "cross_entropy"}]},
             "seq2seq",
-            "output.mode 'replace' does not fit the family 'seq2seq', which takes keep, cut",
+            "output.mode 'extend' does not fit the family 'seq2seq', which takes keep, cut",
         ),
         ({"train": {"part": "layers"}}, "ctc", "train.part layers needs train.top_layers"),
         ({"objectives": [{"kind": "ctc", "label_smoothing": 0.1}]}, "ctc", "label_smoothing is"),
@@ -131,6 +131,40 @@ def test_text_without_speech(stage: dict[str, Any], messages: list[str]) -> None
     if not messages:
         parsed = parse_recipe(recipe, "r.yaml")
         assert parse_recipe(yaml.safe_load(dump_recipe(parsed)), "again") == parsed
+
+
+TWO = [
+    tree(name="first", family="seq2seq", output={"mode": "replace"},
+         objectives=[{"kind": "cross_entropy"}])["stages"][0],
+    tree(name="last", init="first", output={"mode": "replace"})["stages"][0],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "recipe", "message"),
+    [
+        ({}, {"output": {}}, {}, "'last' is of the family 'ctc' and begins from 'first', of 'seq"),
+        ({}, {"family": "transducer", "objectives": [{"kind": "transducer"}]}, {},
+         "the recipe's family is 'ctc', and its last stage, whose model is the result, is of 'tr"),
+        ({"objectives": [{"kind": "ctc"}]}, {}, {}, "'ctc' does not fit the family 'seq2seq'"),
+        ({"objectives": [{"kind": "cross_entropy", "bpe_dropout": 0.1}]}, {}, {}, "bpe_dropout is"),
+        ({"family": "ctc", "objectives": [{"kind": "ctc"}]}, {}, {"decoder": {"layers": 1}},
+         "decoder: sizes are for the family 'seq2seq'"),
+        ({}, {"output": {"mode": "replace", "text": "phones"}, "data": [{"target": "en"}]}, {},
+         "data.target learns translations, and output.text phones transcripts"),
+        ({"output": {"mode": "keep", "pieces": 9}}, {}, {}, "output.pieces is for the family 'tr"),
+    ],
+)  # fmt: skip
+def test_families_of_stages(
+    first: dict[str, Any], last: dict[str, Any], recipe: dict[str, Any], message: str
+) -> None:
+    whole = {"name": "r", "family": "ctc", "decoder": {"layers": 1}, "stages": TWO}
+    parsed = parse_recipe(whole, "r.yaml")
+    assert [parsed.family_of(stage) for stage in parsed.stages] == ["seq2seq", "ctc"]
+    assert parse_recipe(yaml.safe_load(dump_recipe(parsed)), "again") == parsed
+    wrong = {"name": "r", "family": "ctc", "stages": [TWO[0] | first, TWO[1] | last]}
+    found = problems(wrong | recipe)
+    assert len(found) == 1 and message in found[0]
 
 
 def test_text_cannot_train_ctc() -> None:

@@ -82,8 +82,8 @@ def test_texts_as_written_where_the_model_writes_so(home: Path, tmp_path: Path) 
     (tmp_path / "a.txt").write_text("Bed, Ed!\n")
     settings = DecodeSettings(lm_order=2, lm_text=[str(tmp_path / "a.txt")])
     corpus = Corpus.open(home / "tones")
-    assert fusion.training_lines(corpus, settings, "raw")[-1] == "Bed, Ed!"
-    assert fusion.training_lines(corpus, settings, "headline")[-1] == "bed ed"
+    assert fusion.training_lines(corpus, settings, {"text": "raw"})[-1] == "Bed, Ed!"
+    assert fusion.training_lines(corpus, settings, {"text": "headline"})[-1] == "bed ed"
 
 
 def test_texts_that_cannot_be_read(home: Path, tmp_path: Path) -> None:
@@ -131,7 +131,9 @@ def test_it_says_what_it_was_built_from(home: Path) -> None:
     assert told["order"] == ORDER
     assert told["lines"] == len(lines) + 1  # an empty one, which teaches nothing
     run = api.open_run(home / "run")
-    texts = fusion.training_lines(Corpus.open(home / "tones"), run.recipe.decode, "headline")
+    texts = fusion.training_lines(
+        Corpus.open(home / "tones"), run.recipe.decode, {"text": "headline"}
+    )
     assert [text for text in texts if text] == lines
     assert told["text_sha256"] == hashlib.sha256("\n".join(texts).encode()).hexdigest()
     assert told["corpus_sha256"] == run.facts["corpus"]["sha256"]

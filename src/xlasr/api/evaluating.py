@@ -19,13 +19,13 @@ from rich.progress import Progress as Bar
 from xlasr.api.opened import Run, open_run
 from xlasr.config import DecodeSettings, dump_recipe
 from xlasr.data.corpus import Corpus
-from xlasr.data.phones import FORM, split_in_form
+from xlasr.data.phones import FORM
 from xlasr.data.splits import SPLITS
 from xlasr.errors import CorpusError, RunError, UsageError, XlasrError
 from xlasr.files import write_text
 from xlasr.models.heads import turn_to
 from xlasr.models.hub import find_base
-from xlasr.reporting.evaluate import evaluate_model, write_hypotheses
+from xlasr.reporting.evaluate import evaluate_model, write_hypotheses, written_split
 from xlasr.reporting.evaluation import Evaluation
 from xlasr.reporting.html import report_of_run
 from xlasr.reporting.model_card import write_model_card
@@ -87,7 +87,7 @@ def evaluate(
     turn_to(opened.model, data.language)
     spoken = data.language if opened.by_language else str(opened.facts["language"])
     form = str(opened.model.info["text"])
-    part = split_in_form(data.split(split), form)
+    part = written_split(data.split(split), opened.model)
     settings = (decode or opened.recipe.decode).model_dump(mode="json")
     usual = opened.recipe.decode.model_dump(mode="json")
     other = "" if data.sha256 == opened.facts["corpus"]["sha256"] else data.path.name
@@ -258,4 +258,4 @@ def _training_text(run: Run) -> list[str] | None:
         return None
     if corpus.sha256 != run.facts["corpus"]["sha256"]:
         return None
-    return [utterance.text for utterance in corpus.split("train")]
+    return [utterance.text for utterance in written_split(corpus.split("train"), run.model)]

@@ -2,6 +2,7 @@
 
 from xlasr.config.base import Settings
 from xlasr.config.corpora import CorpusSettings
+from xlasr.config.decoder import DecoderSettings
 from xlasr.config.load import (
     RECIPE_FOLDERS,
     dump_recipe,
@@ -50,6 +51,7 @@ __all__ = [
     "CorpusSettings",
     "CropSettings",
     "DecodeSettings",
+    "DecoderSettings",
     "EvaluateSettings",
     "FreezeSettings",
     "LayerNumbers",

@@ -30,7 +30,8 @@ class CorpusSettings(Settings):
     target: str | None = Field(
         None,
         description="BCP-47 tag of the targets of `pairs` (of `text`), where they are not in the "
-        "corpus's language",
+        "corpus's language; of speech (`path`): its translation into this language is learnt, "
+        "not the transcript",
     )
     weight: float = Field(
         1.0,
@@ -69,6 +70,14 @@ def text_misfits(name: str, stage: dict[str, Any], family: Any) -> list[str]:
     data = dicts(stage.get("data"))
     texts = [d for d in data if d.get("pairs") is not None or d.get("text") is not None]
     problems = []
+    for output in dicts([stage.get("output")]):
+        asked = [
+            f"{key} {value}"
+            for key, value in (("heads", "by_language"), ("text", "phones"))
+            if output.get(key) == value and any(d.get("target") for d in data if d not in texts)
+        ]
+        problems += [f"stage {name!r}: data.target learns translations, and output.{a} transcripts"
+                     for a in asked]  # fmt: skip
     if texts and family in ("ctc", "transducer"):
         problems.append(
             f"stage {name!r}: text alone cannot train the family {family!r}, whose output is "

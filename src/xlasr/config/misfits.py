@@ -7,6 +7,7 @@ from typing import Any
 
 from xlasr.config.base import dicts
 from xlasr.config.corpora import text_misfits
+from xlasr.config.decoder import family_misfits, family_of
 from xlasr.config.min_wer import min_wer_misfits
 from xlasr.config.transducer import transducer_misfits
 from xlasr.config.unlabelled import WITHOUT_TEXT, unlabelled_misfits, video_misfits
@@ -18,7 +19,7 @@ BESIDE = {"transducer": "ctc"}
 """What a family can learn beside that."""
 MODES_OF = {
     "ctc": ("keep", "replace", "extend"),
-    "seq2seq": ("keep", "cut"),
+    "seq2seq": ("keep", "cut", "replace"),
     "transducer": ("keep", "replace", "extend"),
 }
 """What may happen to its vocabulary."""
@@ -26,14 +27,12 @@ MODES_OF = {
 
 def misfits(tree: Mapping[str, Any]) -> list[str]:
     """What is wrong between fields; reads an unchecked tree, so that every problem is told."""
-    problems = []
+    problems = family_misfits(tree)
     seen: list[str] = []
-    family = tree.get("family")
-    wanted = OBJECTIVE_OF.get(str(family))
-    modes = MODES_OF.get(str(family))
-    if family in ("ctc", "seq2seq") and tree.get("transducer") is not None:
-        problems.append("transducer: sizes are for the family 'transducer'")
     for stage in dicts(tree.get("stages")):
+        family = family_of(stage, tree)
+        wanted = OBJECTIVE_OF.get(str(family))
+        modes = MODES_OF.get(str(family))
         name, init = str(stage.get("name")), str(stage.get("init", "base"))
         if name in seen:
             problems.append(f"two stages are called {name!r}")
@@ -69,8 +68,13 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
         problems += [f"stage {name!r}: {p}" for p in _head_misfits(family, stage, tree)]
         for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")
-            if family in ("ctc", "seq2seq") and output.get("pieces"):
-                problems.append(f"stage {name!r}: output.pieces is for the family 'transducer'")
+            if output.get("pieces") and (
+                family == "ctc" or (family == "seq2seq" and mode != "replace")
+            ):
+                problems.append(
+                    f"stage {name!r}: output.pieces is for the family 'transducer', and for "
+                    "seq2seq under output.mode: replace"
+                )
             if modes and mode in ("cut", "replace", "extend") and mode not in modes:
                 problems.append(
                     f"stage {name!r}: output.mode {mode!r} does not fit the family {family!r}, "
@@ -92,7 +96,7 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                 )
         seen.append(name)
     for decode in dicts([tree.get("decode")]):
-        if family == "seq2seq" and decode.get("length_bonus"):
+        if tree.get("family") == "seq2seq" and decode.get("length_bonus"):
             problems.append("decode.length_bonus is for ctc; Whisper's beam normalises by length")
     return problems
 

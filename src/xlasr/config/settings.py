@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from xlasr.config.base import Settings
 from xlasr.config.corpora import CorpusSettings
+from xlasr.config.decoder import DecoderSettings, Family
 from xlasr.config.min_wer import MinWerSettings
 from xlasr.config.misfits import misfits
 from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
@@ -131,7 +132,8 @@ class OutputSettings(Settings):
     mode: Literal["keep", "cut", "replace", "extend"] = Field(
         "keep",
         description="keep; cut Whisper's pieces to those the text uses; replace: a new alphabet "
-        "(of a transducer: new predictor and joiner); extend: new letters behind those there are",
+        "(of a transducer: new predictor and joiner; seq2seq: a new attention decoder on the "
+        "encoder, `decoder`); extend: new letters behind those there are",
     )
     text: Literal["headline", "raw", "phones"] = Field(
         "headline",
@@ -151,7 +153,9 @@ class OutputSettings(Settings):
     )
     extra_text: list[str] = Field([], description="text files whose pieces are kept under `cut`")
     pieces: int | None = Field(
-        None, ge=3, description="transducer: so many SentencePiece unigrams; None: single letters"
+        None,
+        ge=3,
+        description="transducer, new decoder: so many SentencePiece unigrams; None: single letters",
     )
 
 
@@ -288,6 +292,9 @@ class Stage(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     kind: Literal["train"] = "train"
+    family: Family | None = Field(
+        None, description="None: the recipe's; from a stage of another one comes its encoder"
+    )
     init: str = Field("base", description="`base`, or the name of an earlier stage")
     reset: LayerNumbers = Field(
         LayerNumbers(), description="layers whose weights are drawn anew instead of carried over"
@@ -348,7 +355,7 @@ class Recipe(Settings):
     cost: str = Field(
         "", description="what a run has cost, measured, for `xlasr recipes`: on what, time, memory"
     )
-    family: Literal["ctc", "seq2seq", "transducer"]
+    family: Family = Field(description="of the result; earlier stages may have their own")
     prompt_language: str | None = Field(
         None,
         description="seq2seq only: the language under whose token the decoder writes, where the "
@@ -358,8 +365,15 @@ class Recipe(Settings):
     transducer: TransducerSettings | None = Field(
         None, description="family transducer only: sizes; None: all defaults"
     )
+    decoder: DecoderSettings | None = Field(
+        None, description="seq2seq: sizes of the decoder that output.mode replace makes"
+    )
     stages: list[Stage] = Field(min_length=1)
     decode: DecodeSettings = DecodeSettings()
+
+    def family_of(self, stage: Stage) -> Family:
+        """The family of a stage."""
+        return stage.family or self.family
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:

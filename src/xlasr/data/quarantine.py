@@ -43,6 +43,7 @@ NOTES = {
     "same time": "two records of one channel share time; both are used, and each has both voices",
     "repeated text": "a line of dev or test whose text stands on another side too; left out",
     "unequal length": "sound and video of a clip do not end together; the longer stays whole",
+    "no translation": "translations that cannot be read, or a file that does not fit; left out",
     "unused audio": "a recording beside those of a table that no row of it names",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from xlasr.config import DecodeSettings
 from xlasr.data.corpus import Corpus
 from xlasr.data.phones import in_form
 from xlasr.data.text import normalise
+from xlasr.data.translation import translated, translation_of
 from xlasr.decoding.ngram import NGram, build
 from xlasr.errors import DataError, RunError, UsageError
 from xlasr.files import write_text
@@ -37,11 +39,11 @@ def language_model(model: SpeechModel, corpus: Corpus, settings: DecodeSettings)
     Raises:
         UsageError: A text file cannot be read.
     """
-    return _build(model, training_lines(corpus, settings, model.info["text"]), settings)
+    return _build(model, training_lines(corpus, settings, model.info), settings)
 
 
-def training_lines(corpus: Corpus, settings: DecodeSettings, form: str) -> list[str]:
-    """What a language model learns from, a line each, as ``form`` writes it.
+def training_lines(corpus: Corpus, settings: DecodeSettings, info: Mapping[str, Any]) -> list[str]:
+    """What a language model learns from, a line each, as a model with this ``info`` writes it.
 
     Extra lines that also stand in dev or test are left out: no text of a held-out group enters a
     language model.
@@ -49,9 +51,14 @@ def training_lines(corpus: Corpus, settings: DecodeSettings, form: str) -> list[
     Raises:
         UsageError: A text file cannot be read.
     """
-    texts = [in_form(u.text, form, u.language) for u in corpus.split("train")]
+    form, target = info["text"], info.get("target")
+    train = translated(corpus.split("train"), target)
+    texts = [in_form(u.text, form, u.language) for u in train]
     held_out = {
-        normalise(u.text) for name in corpus.splits if name != "train" for u in corpus.split(name)
+        normalise(translation_of(u, target) or "" if target else u.text)
+        for name in corpus.splits
+        if name != "train"
+        for u in corpus.split(name)
     }
     lines = extra_lines(settings)
     return texts + [
@@ -97,7 +104,7 @@ def save_language_model(
             return
     except RunError:
         pass  # built again
-    lines = training_lines(corpus, settings, model.info["text"])
+    lines = training_lines(corpus, settings, model.info)
     facts = {
         **_wanted(model, settings),
         "corpus_sha256": corpus.sha256,

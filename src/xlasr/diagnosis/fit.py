@@ -77,7 +77,7 @@ def fit(name: str, recipe: Recipe | None, language: str) -> BaseFit:
         alphabet = CharTokenizer.load(base.folder)
         letters = None if alphabet.spaced else frozenset(alphabet.symbols)  # phones are no letters
     tokens, room = None, 0
-    if "seq2seq" in families:
+    if "seq2seq" in families and "replace" not in modes:  # else a new decoder learns its letters
         prompted = recipe.prompt_language if recipe else None
         tokens, room = _pieces(base, prompted or language)
     return BaseFit(name, families, frames, encoder.max_samples, letters, tokens, room)

@@ -50,13 +50,18 @@ class Base:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Families this base can serve."""
+        """Families this base can serve with what it has."""
         if self.adapted in ("ctc", "transducer"):
             return ("ctc", "transducer")  # no decoder would understand its encoder any more
-        if self.model_type in (*SEAMLESS, MULTIMODAL):
+        if not self.takes_decoder:
             return ("seq2seq",)
-        bare = ("ctc", "transducer")
-        return ("ctc", "seq2seq", "transducer") if self.model_type == "whisper" else bare
+        has_decoder = self.model_type == "whisper" or self.adapted == "seq2seq"
+        return ("ctc", "seq2seq", "transducer") if has_decoder else ("ctc", "transducer")
+
+    @property
+    def takes_decoder(self) -> bool:
+        """Whether a new attention decoder can hear its encoder (``output.mode: replace``)."""
+        return self.model_type not in (*SEAMLESS, MULTIMODAL)
 
 
 def weights_sha256(folder: Path) -> str:

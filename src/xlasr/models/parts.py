@@ -170,8 +170,11 @@ def add_bottlenecks(
     layers = layers_of(model, shape.where)
     if any(name in slot.bottlenecks for slot in map(_slot, layers) if slot):
         raise UsageError(f"part {name!r} has adapters behind layers of the {shape.where} already")
-    dim = int(model.encoder.hf.config.hidden_size)  # of a decoder too
+    decoder = list(model.decoder.layers) if isinstance(model, Seq2SeqModel) else []
     for layer in layers:
+        of_decoder = any(layer is one for one in decoder)
+        network: Any = model.decoder if of_decoder else model.encoder.hf
+        dim = int(network.config.hidden_size)
         slot = _slot(layer)
         if slot is None:
             layer.slot = slot = BottleneckSlot()

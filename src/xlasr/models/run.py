@@ -1,8 +1,8 @@
 """A model on disk: ``xlasr.json`` beside safetensors and configs. Opens without training code.
 
 For Whisper and SeamlessM4T the folder is a plain transformers directory with ``xlasr.json`` added;
-for CTC and transducers it holds encoder and head in ``model.safetensors`` and the base's own
-configs.
+for CTC, transducers and decoders of our own it holds encoder and head in ``model.safetensors`` and
+the base's own configs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlasr.errors import BaseError, RunError
 from xlasr.models.aids import AIDS
+from xlasr.models.attention import AttentionModel, DecoderShape
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import (
     Context,
@@ -62,6 +63,7 @@ def from_base(
     prompt_language: str | None = None,
     alphabet: SymbolTokenizer | None = None,
     shape: TransducerShape | None = None,
+    decoder: DecoderShape | None = None,
 ) -> SpeechModel:
     """Build a model of a family on a base; a finished run of that family keeps its vocabulary.
 
@@ -74,13 +76,20 @@ def from_base(
         prompt_language: Under whose token it is written, where the base has none for ``language``;
             None is ``language``. Only for families with a prompt.
         alphabet: Letters of the new CTC head, letters or pieces of the new transducer; not needed
-            where the base has them.
+            where the base has them. Those that a new decoder writes.
         shape: Sizes of the new transducer; None takes the defaults.
+        decoder: Sizes of a new decoder, for seq2seq; None takes the base's own decoder.
 
     Raises:
         BaseError: The base has no such family, or no token for the language.
     """
-    if family not in base.families:
+    new_decoder = family == "seq2seq" and decoder is not None
+    if new_decoder and not base.takes_decoder:
+        raise BaseError(
+            f"the base {base.name} is a {base.model_type} model, whose encoder was made for its "
+            "own decoder: a new one could not understand it"
+        )
+    if family not in base.families and not new_decoder:
         raise BaseError(
             f"the base {base.name} is a {base.model_type} model and has no decoder for "
             f"{family!r}; families it serves: {', '.join(base.families)}"
@@ -98,14 +107,13 @@ def from_base(
         raise BaseError(
             "Whisper's decoder needs whole clips; context.chunk is for the family 'ctc'"
         )
-    if base.adapted == family:
+    if base.adapted == family and not new_decoder:
         return _go_on(base, info, context)
-    if base.adapted and family != "seq2seq":
-        return _other_head(base, family, info, context, alphabet, shape)
-    if family == "seq2seq":
+    if base.adapted and (family != "seq2seq" or new_decoder):
+        finished = load_model(base.folder)
+        return on_encoder(finished, family, info, alphabet, shape, decoder, context=context)
+    if family == "seq2seq" and not new_decoder:
         return _seq2seq(base.folder, info, whole)
-    if alphabet is None:
-        raise BaseError("a CTC head or a transducer needs an alphabet")
     encoder: SpeechEncoder
     if base.model_type == "whisper":
         encoder = whisper_encoder(load_whisper(base.folder).model.encoder, context)
@@ -118,10 +126,26 @@ def from_base(
         encoder = empty_encoder(base.folder, base.model_type)
     else:
         encoder = load_self_supervised(base.folder, weights=not base.is_random)
+    return _new_head(encoder, family, info, alphabet, shape, decoder)
+
+
+def _new_head(
+    encoder: SpeechEncoder,
+    family: str,
+    info: dict[str, Any],
+    alphabet: SymbolTokenizer | None,
+    shape: TransducerShape | None,
+    decoder: DecoderShape | None,
+) -> SpeechModel:
+    """Random weights of a family behind an encoder."""
+    if alphabet is None:
+        raise BaseError("a CTC head, a transducer or a new decoder needs an alphabet")
+    if family == "seq2seq":
+        return AttentionModel(encoder, alphabet, info, decoder or DecoderShape())
     if family == "transducer":
         return Transducer(encoder, alphabet, info, shape or TransducerShape())
     if not isinstance(alphabet, CharTokenizer):
-        raise BaseError("a CTC head spells letters; pieces are for the family 'transducer'")
+        raise BaseError("a CTC head spells letters; pieces are for transducers and decoders")
     return CTCModel(encoder, alphabet, info)
 
 
@@ -148,6 +172,8 @@ def _go_on(base: Base, info: dict[str, Any], context: Context | Chunks | None) -
     info["text"] = model.info["text"]
     if isinstance(model, Transducer):
         info["transducer"] = model.info["transducer"]
+    if isinstance(model, AttentionModel):
+        info["attention"] = model.info["attention"]
     model.info = info
     if isinstance(model, Seq2SeqModel):
         model.set_language(info["language"], info.get("prompt_language"))
@@ -159,36 +185,51 @@ def _go_on(base: Base, info: dict[str, Any], context: Context | Chunks | None) -
     return model
 
 
-def _other_head(
-    base: Base,
+def on_encoder(
+    finished: SpeechModel,
     family: str,
     info: dict[str, Any],
-    context: Context | Chunks | None,
     alphabet: SymbolTokenizer | None,
-    shape: TransducerShape | None,
+    shape: TransducerShape | None = None,
+    decoder: DecoderShape | None = None,
+    *,
+    context: Context | Chunks | None = None,
 ) -> SpeechModel:
-    """A transducer on the encoder of a finished CTC run, or the other way round.
+    """Another head, transducer or decoder on the encoder of a finished model.
 
-    Over the same letters a transducer takes the CTC head along, as its aid.
+    Between CTC and transducers letters can be kept; over the same ones a transducer takes the CTC
+    head along, as its aid.
+
+    Args:
+        finished: Its encoder is used, not copied.
+        family: Of the new model.
+        info: Of the new model.
+        alphabet: What it writes; None keeps the letters of a CTC head or transducer.
+        shape: Sizes of a new transducer.
+        decoder: Sizes of a new decoder.
+        context: Of Whisper's encoder; None leaves it as it is.
+
+    Raises:
+        BaseError: Nothing can be kept, or the encoder belongs to its decoder.
     """
-    finished = load_model(base.folder)
-    encoder = finished.encoder
-    if isinstance(encoder, WhisperSpeechEncoder | ChunkedWhisperEncoder):
+    encoder, kind = finished.encoder, str(info["base"]["model_type"])
+    if kind in (*SEAMLESS, MULTIMODAL):
+        raise BaseError(f"the encoder of a {kind!r} model is of use to its own decoder only")
+    if context and isinstance(encoder, WhisperSpeechEncoder | ChunkedWhisperEncoder):
         encoder = whisper_encoder(encoder.hf, context)
-    if isinstance(finished, CTCModel) and family == "transducer":
-        if finished.heads or not (alphabet or finished.tokenizer.symbols):
-            raise BaseError(f"{base.name} has no one alphabet that a transducer could begin with")
-        model = Transducer(
-            encoder, alphabet or finished.tokenizer, info, shape or TransducerShape()
-        )
-        if len(model.tokenizer) == len(finished.tokenizer) and (
-            model.tokenizer.symbols == finished.tokenizer.symbols
-        ):
-            model.aids["ctc"] = finished.head
-        return model
-    if not isinstance(alphabet, CharTokenizer):
-        raise BaseError("a CTC head spells letters; pieces are for the family 'transducer'")
-    return CTCModel(encoder, alphabet, info)
+    if alphabet is None:
+        known = None if isinstance(finished, Seq2SeqModel) or family == "seq2seq" else finished
+        if known is None or not known.tokenizer.symbols or getattr(known, "heads", None):
+            raise BaseError(
+                f"{info['base']['name']} has no one alphabet that a model of the family "
+                f"{family!r} could keep; say output.mode: replace"
+            )
+        alphabet = known.tokenizer
+    model = _new_head(encoder, family, info, alphabet, shape, decoder)
+    if isinstance(finished, CTCModel) and not finished.heads and isinstance(model, Transducer):
+        same = alphabet.symbols == finished.tokenizer.symbols
+        model.aids.update({"ctc": finished.head} if same else {})
+    return model
 
 
 def save_model(
@@ -232,7 +273,7 @@ def save_model(
     if isinstance(model, CTCModel) and any(f".{LAYER}." in name for name in state):
         save_mms_adapter(model, folder)
     state = {k: v for k, v in state.items() if MARK not in k and not k.startswith("heads.")}
-    if isinstance(model, Seq2SeqModel):
+    if isinstance(model, Seq2SeqModel) and model.as_transformers:
         state = {k.removeprefix("hf."): v for k, v in state.items()}
         state = {k: v for k, v in state.items() if k not in model.tied}
         model.set_generation_config()
@@ -278,7 +319,7 @@ def load_model(folder: Path) -> SpeechModel:
         raise RunError(f"{folder} was written by a newer xlasr; upgrade to open it")
     context = Context(**meta.pop("context")) if meta.get("context") else meta.pop("context", None)
     model: SpeechModel
-    if meta["family"] == "seq2seq":
+    if meta["family"] == "seq2seq" and "attention" not in meta:
         model = _seq2seq(folder, meta, context)
     else:
         chunks = meta.pop("chunks", None)
@@ -287,9 +328,12 @@ def load_model(folder: Path) -> SpeechModel:
         aids = meta.pop("aids", [])
         if meta["family"] == "transducer":
             model = Transducer(encoder, load_symbols(folder), meta)
+        elif meta["family"] == "seq2seq":
+            model = AttentionModel(encoder, load_symbols(folder), meta)
         else:
             model = CTCModel(encoder, CharTokenizer.load(folder), meta)
-        model.aids.update({kind: AIDS[kind](model) for kind in aids})
+        if not isinstance(model, Seq2SeqModel):
+            model.aids.update({kind: AIDS[kind](model) for kind in aids})
         try:
             state = load_file(str(folder / "model.safetensors"))
             missing, unexpected = model.load_state_dict(state, strict=False)

@@ -28,6 +28,8 @@ class Seq2SeqModel(nn.Module):
     family = "seq2seq"
     tied: tuple[str, ...] = ()
     """Names in ``hf`` of weights that are the embedding's too; saved once."""
+    as_transformers = True
+    """Whether it is saved as a folder that transformers opens."""
 
     encoder: Any
     tokenizer: Any

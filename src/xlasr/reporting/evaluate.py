@@ -15,6 +15,7 @@ import numpy as np
 from xlasr.data import cache_dir
 from xlasr.data.corpus import Corpus, Split
 from xlasr.data.phones import FORM, split_in_form
+from xlasr.data.translation import missing, translated
 from xlasr.decoding.recognise import DecodeOptions, Recognised, recognise
 from xlasr.decoding.transcribe import recognise_long
 from xlasr.diagnosis.sound import TABLE, measure
@@ -92,11 +93,12 @@ def base_transcripts(
     progress: Callable[[float], None] | None = None,
     condition: str | None = None,
     form: str = "headline",
+    target: str | None = None,
 ) -> list[Recognised] | None:
     """Transcripts by the base, kept in the cache; None where it has neither decoder nor head.
 
-    Nor is there a comparison where one of the two writes phones and the other letters, or where the
-    base has heads of languages and this is none of them.
+    Nor is there a comparison where one of the two writes phones and the other letters, where one
+    translates, or where the base has heads of languages and this is none of them.
 
     A bare Whisper is given its own 30 s; a finished run decodes at the context it was trained for.
 
@@ -107,13 +109,14 @@ def base_transcripts(
         progress: Called with seconds of audio.
         condition: As for ``transcribe_split``.
         form: Of the text that the adapted model writes.
+        target: Language that the adapted model translates into; None writes what is spoken.
     """
     if base.adapted is None and "seq2seq" not in base.families:
         return None
-    its = "headline"
+    its: dict[str, Any] = {"text": "headline"}
     if base.adapted:
-        its = json.loads((base.folder / "xlasr.json").read_text(encoding="utf-8"))["text"]
-    if (its == FORM) != (form == FORM):
+        its = json.loads((base.folder / "xlasr.json").read_text(encoding="utf-8"))
+    if (its["text"] == FORM) != (form == FORM) or its.get("target") != target:
         return None
     how = f"greedy, {base.adapted}" if base.adapted else "greedy at 30 s"
     facts = [base.sha256, split.sha256, language, how, 1]
@@ -137,6 +140,11 @@ def base_transcripts(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps([vars(r) for r in found], ensure_ascii=False))
     return found
+
+
+def written_split(split: Split, model: SpeechModel) -> Split:
+    """The split, with what the model should write as its texts: phones, or translations."""
+    return translated(split_in_form(split, str(model.info["text"])), model.info.get("target"))
 
 
 def score_split(split: Split, found: Sequence[Recognised], normaliser: str | None = None) -> Score:
@@ -194,7 +202,8 @@ def evaluate_model(
         open_condition(name)  # a wrong name is said before an hour of decoding
     form = str(model.info["text"])
     rule = FORM if form == FORM else None
-    kept_splits = [split_in_form(corpus.split(split.name), form) for corpus in also]
+    target = model.info.get("target")
+    kept_splits = [written_split(corpus.split(split.name), model) for corpus in also]
 
     def tell(what: str) -> Callable[[float], None] | None:
         return None if progress is None else lambda seconds: progress(what, seconds)
@@ -205,7 +214,8 @@ def evaluate_model(
         mine = transcribe_split(model, part, options, tell(f"adapted{what}"), condition)
         if base is None:
             return mine, None
-        return mine, base_transcripts(base, part, spoken, tell(f"base{what}"), condition, form)
+        said = base_transcripts(base, part, spoken, tell(f"base{what}"), condition, form, target)
+        return mine, said
 
     began, used = time.perf_counter(), time.process_time()
     found = transcribe_split(model, split, options, tell("adapted"))
@@ -216,7 +226,7 @@ def evaluate_model(
     )
     plain = None
     if base is not None:
-        plain = base_transcripts(base, split, language, tell("base"), form=form)
+        plain = base_transcripts(base, split, language, tell("base"), form=form, target=target)
     texts, groups = {u.id: u.text for u in split}, {u.id: u.group for u in split}
     speakers = speakers_in(split)
     card = make_scorecard(
@@ -242,7 +252,7 @@ def evaluate_model(
         paired=None if unadapted is None else paired(unadapted, adapted, "cer"),
         loops=sum(r.looped for r in found),
         empty=sum(not r.text for r in found),
-        events=[*_warnings(unadapted, adapted), *_cut(split, model)],
+        events=[*_warnings(unadapted, adapted), *_cut(split, model), *_untranslated(split)],
         speakers=speakers,
         base_japanese=score_japanese(texts, heard, groups) if heard and card.japanese else None,
         card=card,
@@ -287,6 +297,15 @@ def _cut(split: Split, model: SpeechModel) -> list[dict[str, Any]]:
             "action": "they were cut by voice activity, and what was heard was joined",
         }
     ]
+
+
+def _untranslated(split: Split) -> list[dict[str, Any]]:
+    """Event: clips without the translation that the model should write."""
+    return [
+        {"guard": "no_translation", "update": -1, "message": f"{n} clips: {why}",
+         "action": "they are not scored; all others are scored on their translations"}
+        for why, n in missing(split).items()
+    ]  # fmt: skip
 
 
 def _scores(

@@ -62,6 +62,21 @@ class StageRun:
         first = next((d for d in self.data if isinstance(d, Corpus)), self.main)
         return first if "dev" in first.splits else self.main
 
+    def target_of(self, corpus: Corpus) -> str | None:
+        """Language of the translation that is learnt of a corpus; None is its transcript.
+
+        The command's corpus, where it only steers, is judged as the first entry is learnt.
+        """
+        entries = list(zip(self.data, self.stage.data, strict=True))
+        targets = [entry.target for data, entry in entries if data is corpus]
+        targets += [entry.target for data, entry in entries if isinstance(data, Corpus)]
+        return targets[0] if targets else None
+
+    @property
+    def target(self) -> str | None:
+        """Language of the translation that dev is scored on; None where it is the transcript."""
+        return self.target_of(self.dev)
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A small JSON file; empty where there is none or it is damaged."""

@@ -11,18 +11,20 @@ from torch import nn
 from xlasr.adaptation.layers import reset_layers
 from xlasr.adaptation.vocabulary import cut_to_text, extend_to_text, heads_by_language
 from xlasr.alignment.letters import letter_head
-from xlasr.config import Recipe, Stage
+from xlasr.config import DecoderSettings, Recipe, Stage
 from xlasr.data.corpus import Corpus
 from xlasr.data.parallel import ParallelText
 from xlasr.data.phones import FORM, in_form
 from xlasr.data.synthesis import espeak_version
 from xlasr.data.text import normalise
+from xlasr.data.translation import translated, translation_of
 from xlasr.errors import UsageError
+from xlasr.models.attention import DecoderShape
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Context, SelfSupervisedEncoder
 from xlasr.models.hub import Base
 from xlasr.models.pieces import SymbolTokenizer, symbol_tokenizer
-from xlasr.models.run import SpeechModel, from_base, load_model
+from xlasr.models.run import SpeechModel, from_base, load_model, on_encoder
 from xlasr.models.tokenizer import CharTokenizer
 from xlasr.models.transducer import Transducer, TransducerShape
 from xlasr.models.whisper_chunks import Chunks
@@ -71,7 +73,8 @@ def training_sets(recipe: Recipe, run: StageRun) -> list[TrainingSet]:
     if not stage.needs_text or all(data is run.dev for data in run.data):
         return sets
     asked = {id(corpus): corpus for corpus in (*judged_corpora(run), run.main)}
-    held_out = {key: held_out_texts(corpus) for key, corpus in asked.items()}
+    targets = {entry.target for entry in stage.data if entry.spoken and entry.target}
+    held_out = {key: held_out_texts(corpus, targets) for key, corpus in asked.items()}
     found = []
     for data, opened in zip(run.data, sets, strict=True):
         others = [texts for key, texts in held_out.items() if key != id(data)]
@@ -81,10 +84,11 @@ def training_sets(recipe: Recipe, run: StageRun) -> list[TrainingSet]:
     return found
 
 
-def held_out_texts(corpus: Corpus) -> set[str]:
-    """Texts of dev and test, so that no other corpus teaches them."""
-    names = [name for name in corpus.splits if name != "train"]
-    return {normalise(u.text) for name in names for u in corpus.split(name)}
+def held_out_texts(corpus: Corpus, targets: Iterable[str] = ()) -> set[str]:
+    """Texts of dev and test, and their translations, so that no other corpus teaches them."""
+    lines = [u for name in corpus.splits if name != "train" for u in corpus.split(name)]
+    told = {normalise(translation_of(u, t) or "") for t in targets for u in lines} - {""}
+    return told | {normalise(u.text) for u in lines}
 
 
 def dev_sets(run: StageRun, model: SpeechModel) -> list[TrainingSet]:
@@ -100,7 +104,13 @@ def dev_sets(run: StageRun, model: SpeechModel) -> list[TrainingSet]:
         if part not in found and "dev" in corpus.splits:
             found[part] = drop_unusable(
                 with_video(
-                    open_set(corpus.split("dev"), stage.output.text, part=part), model, stage
+                    open_set(
+                        translated(corpus.split("dev"), run.target_of(corpus)),
+                        stage.output.text,
+                        part=part,
+                    ),
+                    model,
+                    stage,
                 ),
                 model,
                 positions_wanted=room,
@@ -134,29 +144,28 @@ def build_model(
         context = Chunks(settings.chunk.positions, settings.chunk.left)
     torch.manual_seed(seed)
     model: SpeechModel
+    family = recipe.family_of(stage)
+    shape = TransducerShape(**recipe.transducer.model_dump()) if recipe.transducer else None
+    decoder = None
+    if family == "seq2seq" and output.mode == "replace":
+        decoder = DecoderShape(**(recipe.decoder or DecoderSettings()).model_dump())
     if stage.init == "base":
-        alphabet: SymbolTokenizer | None = None
-        shape = TransducerShape(**recipe.transducer.model_dump()) if recipe.transducer else None
-        kept = base.adapted == "transducer" or (base.adapted and output.mode != "replace")
-        if recipe.family == "transducer" and not kept:
-            alphabet = symbol_tokenizer(texts[language], output.pieces)
-        elif recipe.family == "ctc":
-            alphabet = (
-                CharTokenizer.from_texts(texts[language], spaced=spaced)
-                if stage.needs_text
-                else CharTokenizer([], spaced=spaced)
-            )
         model = from_base(
             base,
-            recipe.family,
+            family,
             context=context,
             language=language,
             prompt_language=recipe.prompt_language,
-            alphabet=alphabet,
+            alphabet=_alphabet(stage, family, base.adapted, texts[language]),
             shape=shape,
+            decoder=decoder,
         )
     else:
         model = load_model(folders[stage.init] / "model")
+        if model.family != family or decoder is not None:
+            info = {"family": family, "base": model.info["base"]}
+            alphabet = _alphabet(stage, family, model.family, texts[language])
+            model = on_encoder(model, family, info, alphabet, shape, decoder)
     reset_layers(model, stage.reset)
     if isinstance(model, CTCModel):
         _heads(model, stage, texts, sets)
@@ -165,6 +174,9 @@ def build_model(
     elif output.mode == "cut":
         cut_to_text(model, texts[language])
     model.info.update(language=language, text=output.text)
+    model.info.pop("target", None)
+    if run.target:
+        model.info["target"] = run.target
     if spaced:
         model.info["phones"] = f"espeak-ng {espeak_version()}"
     if base.is_random:
@@ -175,6 +187,31 @@ def build_model(
         )
         model.encoder.masks = model.encoder.can_mask and wants_masks
     return model
+
+
+def _alphabet(
+    stage: Stage, family: str, begun: str | None, texts: Sequence[str]
+) -> SymbolTokenizer | None:
+    """What a new head, transducer or decoder writes; None keeps what there is.
+
+    Args:
+        stage: Its output.
+        family: Of the stage.
+        begun: Family of the finished model that it begins from; None for a bare base.
+        texts: What is learnt.
+    """
+    output = stage.output
+    if family == "ctc":
+        spaced = output.text == FORM
+        return (
+            CharTokenizer.from_texts(texts, spaced=spaced)
+            if stage.needs_text
+            else CharTokenizer([], spaced=spaced)
+        )
+    kept = output.mode != "replace"
+    if family == "transducer":
+        kept = begun == "transducer" or (begun is not None and kept)
+    return None if kept else symbol_tokenizer(texts, output.pieces)
 
 
 def _symbols(model: Transducer, stage: Stage, texts: Sequence[str]) -> None:

@@ -42,12 +42,12 @@ def plan_stages(
             except (XlasrError, OSError) as error:
                 problems.append(f"stage {stage.name!r}: {error}")
         run = StageRun(stage, folder / "stages" / f"{number}-{stage.name}", "", data, main)
-        found = _problems(run) + list_problems(stage, recipe.family, base)
+        found = _problems(run) + list_problems(stage, recipe.family_of(stage), base)
         problems += [f"stage {stage.name!r}: {p}" for p in found]
         content = {
             "format": STAGE_FORMAT,
-            "stage": stage.model_dump(mode="json", exclude={"name"}),
-            "family": recipe.family,
+            "stage": stage.model_dump(mode="json", exclude={"name", "family"}),
+            "family": recipe.family_of(stage),
             "context": recipe.context.model_dump(exclude_none=True),
             "init": keys[stage.init],
             "data": [d.sha256 for d in data],
@@ -57,6 +57,8 @@ def plan_stages(
         }
         if recipe.transducer is not None:
             content["transducer"] = recipe.transducer.model_dump()
+        if recipe.decoder is not None:
+            content["decoder"] = recipe.decoder.model_dump()
         if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
             content["kept"] = [Corpus.open(path).sha256 for path in kept]
         if stage.augment.spec is not None and base.model_type in SELF_SUPERVISED:

@@ -264,7 +264,7 @@ def _tell_letters(
     in_dev = Counter(c for text in dev_texts for c in split(text) if c not in seen)
     unseen = [f"{c!r} (dev, x{n})" for c, n in in_dev.most_common()]
     test = corpus.card.splits.get("test")
-    if test and given[0].form != FORM:  # the card counts letters
+    if test and given[0].form != FORM and "target" not in model.info:  # the card counts letters
         unseen += [f"{c!r} (test)" for c in test.unseen if c not in seen]
     if unseen:
         tell(
@@ -298,6 +298,8 @@ def _cache_for(
         "corpora": [d.sha256 for d in run.data],
         "threads": torch.get_num_threads(),
     }
+    if targets := [entry.target for entry in stage.data if entry.target]:
+        key["rows"] = targets  # those of the clips with a translation
     return FrozenCache(cache_dir() / "frozen", key, layer, FROZEN_CACHE_BYTES)
 
 
@@ -307,11 +309,23 @@ def check_family(recipe: Recipe, base: Base) -> None:
     Raises:
         UsageError: With the recipes that would fit.
     """
-    if recipe.family not in base.families:
+    for stage in recipe.stages:
+        family = recipe.family_of(stage)
+        new_decoder = family == "seq2seq" and stage.output.mode == "replace"
+        first = stage.init == "base"
+        fits = family in base.families
+        if base.takes_decoder and (fits or new_decoder or not first):
+            continue
+        if fits and not new_decoder:
+            continue
+        advice = "Use a recipe of that family (xlasr recipes), or a Whisper base"
+        if family == "seq2seq" and not fits:
+            advice += "; or say output.mode: replace, and its encoder gets a new decoder"
+        if new_decoder:
+            advice = "Its encoder is of use to its own decoder only: say output.mode: keep"
         raise UsageError(
-            f"recipe {recipe.name!r} needs a base of family {recipe.family!r}; {base.name} is a "
-            f"{base.model_type} model and serves {', '.join(base.families)}. Use a recipe of that "
-            "family (xlasr recipes), or a Whisper base"
+            f"recipe {recipe.name!r} needs a base of family {family!r}; {base.name} is a "
+            f"{base.model_type} model and serves {', '.join(base.families)}. {advice}"
         )
     kinds = {o.kind for stage in recipe.stages for o in stage.objectives}
     for kind in sorted(kinds & set(BASES_OF)):

@@ -19,6 +19,7 @@ from xlasr.data.learnt_text import LearntText
 from xlasr.data.parallel import Pair, ParallelText, clean
 from xlasr.data.phones import in_form
 from xlasr.data.text import normalise
+from xlasr.data.translation import missing, translated
 from xlasr.errors import DataError, UsageError
 from xlasr.features.augment import Samples, add_noise, speed
 from xlasr.features.conditions import open_condition
@@ -191,7 +192,7 @@ def open_set(
     if minutes is not None:
         rows = take_minutes(split.durations_s, [u.group for u in split], minutes)
     kind = TextSet if isinstance(split, ParallelText) else TrainingSet
-    return kind(split, rows, form, {}, part)
+    return kind(split, rows, form, missing(split), part)
 
 
 def open_data(
@@ -216,7 +217,8 @@ def open_data(
         DataError: No usable text.
     """
     if isinstance(data, Corpus):
-        return open_set(data.split("train"), form, settings.minutes, part)
+        train = translated(data.split("train"), settings.target)
+        return open_set(train, form, settings.minutes, part)
     text = clean(data, settings.target or language)
     rows = open_set(text, form, settings.minutes).rows
     source = settings.source if data.is_pairs else settings.target or prompt

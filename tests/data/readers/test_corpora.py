@@ -308,6 +308,27 @@ def test_mustc_rows_that_do_not_fit(tmp_path: Path) -> None:
     assert result.reasons == [("train", "ambiguous")] and result.n_rows == 5
 
 
+def test_mustc_keeps_the_translations_beside_the_text(tmp_path: Path) -> None:
+    row = "- {duration: 1.0, offset: 0.0, speaker_id: s, wav: ted_1.wav}"
+    mustc(tmp_path, "train", [row] * 3, ["A", "B", "C"])
+    text = tmp_path / "data/train/txt"
+    put(text / "train.de", "Ah", "", "Ce")
+    put(text / "train.nl", "Aa", "Be")  # a line is missing, and nobody knows which
+    put(text / "train.fr", "Un", "Deux", "Trois")
+    (text / "train.fr").write_bytes((text / "train.fr").read_bytes().replace(b"Deux", b"\xff"))
+    put(text / "train.hyp.de", "x", "y", "z")  # no language
+    result = read("mustc", tmp_path, language="en")
+    assert [r.custom for r in result.records] == [
+        {"part": "train", "translation_de": "Ah", "translation_fr": "Un"},
+        {"part": "train"},
+        {"part": "train", "translation_de": "Ce", "translation_fr": "Trois"},
+    ]
+    assert not len(result.quarantine)
+    assert [(n.record, n.reason, n.n_records) for n in result.quarantine.notes] == [
+        ("train.fr", "no translation", 1), ("train.nl", "no translation", 3)
+    ]  # fmt: skip
+
+
 def test_a_table_is_still_a_table(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
     with (tmp_path / "metadata.csv").open("w", newline="") as file:

@@ -3,8 +3,8 @@
 Line n of the text belongs to row n of the YAML file, and rows are flow mappings on one line each:
 ``- {duration: 3.5, offset: 16.08, speaker_id: spk.1, wav: ted_1.wav}``. They are parsed line by
 line: a YAML parser takes minutes for as many. Folders ``train``, ``dev``, ``tst-COMMON`` are the
-splits (``tst-HE`` is a test set too). The text is that of the language of the corpus; a talk is a
-group.
+splits (``tst-HE`` is a test set too). The text is that of the language of the corpus; those beside
+it are kept as ``translation_LANGUAGE``. A talk is a group.
 
 Source: https://mt.fbk.eu/must-c/
 """
@@ -19,6 +19,7 @@ from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
 from xlasr.data.readers.folder import walk
 from xlasr.data.readers.rows import Sounds, make_record, read_lines, sides_of, span
+from xlasr.data.translation import field_of
 from xlasr.errors import DataError, UsageError
 
 _ROW = re.compile(r"^\s*-\s*\{(?P<fields>[^{}]*)\}\s*$")
@@ -74,6 +75,7 @@ def _part(
         )
         quarantine.add(path.stem, "ambiguous", detail, max(1, len(rows), len(lines)))
         return
+    told = dict(_translations(path, texts, len(rows), options, quarantine))
     sounds = Sounds([path.parent.parent / "wav"])
     for n, ((number, line), text) in enumerate(zip(rows, lines, strict=True)):
         where = f"{path.name} line {number}"
@@ -101,8 +103,29 @@ def _part(
             start_s=start_s,
             duration_s=duration_s,
             split=side,
-            custom={"part": path.stem},
+            custom={"part": path.stem, **{k: t[n] for k, t in told.items() if t[n]}},
         )
+
+
+def _translations(
+    path: Path, texts: Path, n_rows: int, options: ReadOptions, quarantine: Quarantine
+) -> Iterator[tuple[str, list[str]]]:
+    """Texts in other languages, by the field that they are kept in; one for each row."""
+    for other in sorted(path.parent.glob(f"{path.stem}.*")):
+        language = other.name.removeprefix(f"{path.stem}.")
+        if other in (path, texts) or not re.fullmatch(r"[a-z]{2,3}", language):
+            continue
+        lost: set[int] = set()
+        read = read_lines(other, options.encoding, Quarantine(), blank=True, lost=lost)
+        lines = [text.strip() for _, text in read]  # of a line that cannot be read the speech stays
+        fits = len(lines) == n_rows
+        if fits:
+            yield field_of(language), lines
+        if not fits or lost:
+            detail = (
+                f"{other.name} has {len(lines)} lines for {n_rows} rows, {len(lost)} unreadable"
+            )
+            quarantine.note(other.name, "no translation", detail, len(lost) if fits else n_rows)
 
 
 def _fields(text: str) -> dict[str, str]:
