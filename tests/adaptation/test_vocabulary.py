@@ -26,7 +26,7 @@ def test_cut_is_for_whisper_and_extend_for_letters(tmp_path: Path) -> None:
     assert letters.head.out_features == len(letters.tokenizer) == 14
     with pytest.raises(UsageError, match="cut is for Whisper"):
         cut_to_text(letters, ["a"])
-    with pytest.raises(UsageError, match="extend is for ctc"):
+    with pytest.raises(UsageError, match="models that write letters"):
         extend_to_text(whisper, ["a"])
 
 

@@ -172,6 +172,8 @@ def test_a_hundred_thousand_clips_are_a_manifest(tmp_path: Path) -> None:
     corpus = Corpus.open(tmp_path / "c")
     assert (corpus.path / "train.jsonl").stat().st_size > 600 * n
     model = model_of()
+    first = with_video(open_set(corpus.split("train"), "headline"), model, stage_of())
+    first.item(0, 1.0, AugmentSettings(), np.random.default_rng(0))  # what is imported is not ours
     tracemalloc.start()
     data = with_video(open_set(corpus.split("train"), "headline"), model, stage_of())
     plan = epoch_plan(

@@ -53,11 +53,12 @@ def aligner(model: SpeechModel) -> CTCModel:
     """
     if isinstance(model, CTCModel):
         return model
-    symbols = model.tokenizer
-    if isinstance(model, Transducer) and "ctc" in model.aids and isinstance(symbols, CharTokenizer):
-        beside = CTCModel(model.encoder, symbols, model.info)
-        beside.head = cast(nn.Linear, model.aids["ctc"])
-        return beside.eval()
+    if isinstance(model, Transducer) and "ctc" in model.aids:
+        symbols = model.tokenizer
+        if isinstance(symbols, CharTokenizer):
+            beside = CTCModel(model.encoder, symbols, model.info)
+            beside.head = cast(nn.Linear, model.aids["ctc"])
+            return beside.eval()
     raise UsageError(
         f"a {model.family} model has no frames that stand for letters, so it cannot align text to "
         "sound. Give a CTC run of the same language as aligner (xlasr transcribe --words --aligner "
