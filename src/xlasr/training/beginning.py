@@ -149,14 +149,16 @@ def build_model(
     decoder = None
     if family == "seq2seq" and output.mode == "replace":
         decoder = DecoderShape(**(recipe.decoder or DecoderSettings()).model_dump())
+    alphabet: SymbolTokenizer | None = None
     if stage.init == "base":
+        alphabet = _alphabet(stage, family, base.adapted, texts[language])
         model = from_base(
             base,
             family,
             context=context,
             language=language,
             prompt_language=recipe.prompt_language,
-            alphabet=_alphabet(stage, family, base.adapted, texts[language]),
+            alphabet=alphabet,
             shape=shape,
             decoder=decoder,
         )
@@ -170,7 +172,7 @@ def build_model(
     if isinstance(model, CTCModel):
         _heads(model, stage, texts, sets)
     elif isinstance(model, Transducer):
-        _symbols(model, stage, texts[language])
+        _symbols(model, stage, texts[language], alphabet)
     elif output.mode == "cut":
         cut_to_text(model, texts[language])
     model.info.update(language=language, text=output.text)
@@ -214,8 +216,16 @@ def _alphabet(
     return None if kept else symbol_tokenizer(texts, output.pieces)
 
 
-def _symbols(model: Transducer, stage: Stage, texts: Sequence[str]) -> None:
+def _symbols(
+    model: Transducer, stage: Stage, texts: Sequence[str], alphabet: SymbolTokenizer | None
+) -> None:
     """Give a transducer the symbols that the stage asks for, and say what of it can write.
+
+    Args:
+        model: Changed in place.
+        stage: Its output and objectives.
+        texts: What is learnt.
+        alphabet: Learnt from them already (pieces take long), or None.
 
     Raises:
         UsageError: MinWER for one whose joiner has learnt nothing yet.
@@ -227,7 +237,7 @@ def _symbols(model: Transducer, stage: Stage, texts: Sequence[str]) -> None:
             "CTC head beside it has been trained; put a stage with the objective transducer before"
         )
     if stage.output.mode == "replace":
-        model.replace(symbol_tokenizer(texts, stage.output.pieces))
+        model.replace(alphabet or symbol_tokenizer(texts, stage.output.pieces))
     elif stage.output.mode == "extend":
         extend_to_text(model, texts)
     if kinds <= {"ctc", "ewc"}:
