@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
-from xlasr.data.readers.videos import choose_sides, part_in, videos_in
+from xlasr.data.readers.videos import videos_in, with_sides
 from xlasr.data.video import SUFFIXES
 
 PARTS = {
@@ -29,24 +29,20 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     Raises:
         DataError: There is no video.
     """
-    found: list[tuple[Path, str, str]] = []
-    sides: dict[str, set[str]] = {}
     base = root if root.is_dir() else root.parent
-    for path in videos_in(root, "Kinetics"):
+
+    def group_of(path: Path) -> str:
         named = _NAME.fullmatch(path.stem)
-        group = named[1] if named else path.stem
-        side = PARTS.get(part_in(path, base, PARTS) or "", "")
-        found.append((path, side, group))
-        sides.setdefault(side, set()).add(group)
-    chosen = choose_sides(sides)
-    for path, side, group in found:
+        return named[1] if named else path.stem
+
+    for path, group, side in with_sides(videos_in(root, "Kinetics"), base, PARTS, group_of):
         label = path.parent.name
         yield RawRecord(
             path.with_suffix("").relative_to(base).as_posix(),
             path,
             "",
             group=group,
-            split=chosen[side, group],
+            split=side,
             custom={} if label in PARTS or path.parent == base else {"label": label},
             video=path,
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions, encoding_advice
 from xlasr.data.readers.folder import walk
-from xlasr.data.readers.videos import choose_sides, part_in, videos_in
+from xlasr.data.readers.videos import videos_in, with_sides
 from xlasr.data.video import SUFFIXES
 
 PARTS = {"pretrain": "train", "trainval": "train", "dev": "dev", "val": "dev", "test": "test"}
@@ -30,27 +30,21 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     Raises:
         DataError: There is no video.
     """
-    found: list[tuple[Path, str, str]] = []
-    sides: dict[str, set[str]] = {}
     base = root if root.is_dir() else root.parent
-    for path in videos_in(root, "LRS3"):
-        side = PARTS.get(part_in(path, base, PARTS) or "", "")
-        found.append((path, side, path.parent.name))
-        sides.setdefault(side, set()).add(path.parent.name)
-    chosen = choose_sides(sides)
-    for path, side, group in found:
+    videos = videos_in(root, "LRS3")
+    for path, group, side in with_sides(videos, base, PARTS, lambda path: path.parent.name):
         record = path.with_suffix("").relative_to(base).as_posix()
         heads = _heads(record, path.with_suffix(".txt"), options, quarantine)
         if heads is not None:
             text = heads.pop("Text")
             custom = {_OURS[key]: value for key, value in heads.items() if key in _OURS}
             yield RawRecord(
-                record, path, text, group=group, split=chosen[side, group], custom=custom,
+                record, path, text, group=group, split=side, custom=custom,
                 video=path,
             )  # fmt: skip
     if root.is_dir():
         alone = {p.with_suffix("") for p in walk(root) if p.suffix.lower() == ".txt"}
-        for stem in sorted(alone - {path.with_suffix("") for path, _, _ in found}):
+        for stem in sorted(alone - {path.with_suffix("") for path in videos}):
             name = stem.relative_to(base).as_posix()
             quarantine.add(name, "missing video", f"no video beside {stem.name}.txt")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from xlasr.data.readers.folder import walk
@@ -28,6 +28,33 @@ def videos_in(root: Path, what: str) -> list[Path]:
             f" {' '.join(sorted(SUFFIXES))}."
         )
     return found
+
+
+def with_sides(
+    videos: Iterable[Path],
+    root: Path,
+    parts: Mapping[str, str],
+    group_of: Callable[[Path], str | None],
+) -> Iterator[tuple[Path, str, str | None]]:
+    """Yield the videos of a release, each with its group and its side (None: ``prepare`` chooses).
+
+    Args:
+        videos: In order; all are looked at before the first is given.
+        root: Of the source.
+        parts: Name of each part -> side.
+        group_of: The group of a video; None leaves it out.
+    """
+    found: list[tuple[Path, str, str]] = []
+    sides: dict[str, set[str]] = {}
+    for path in videos:
+        group = group_of(path)
+        if group is not None:
+            side = parts.get(part_in(path, root, parts) or "", "")
+            found.append((path, group, side))
+            sides.setdefault(side, set()).add(group)
+    chosen = choose_sides(sides)
+    for path, group, side in found:
+        yield path, group, chosen[side, group]
 
 
 def part_in(path: Path, root: Path, names: Iterable[str]) -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, ReadOptions
 from xlasr.data.readers.folder import walk
-from xlasr.data.readers.videos import choose_sides, part_in, videos_in
+from xlasr.data.readers.videos import videos_in, with_sides
 from xlasr.errors import DataError
 
 PARTS = {"dev": "train", "test": "test"}
@@ -33,21 +33,19 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     """
     if not root.is_dir():
         raise DataError(f"{root}: not a folder; VoxCeleb2 is one, with {_VIDEO} and {_SOUND} in it")
-    found: list[tuple[Path, Path, str, str]] = []
-    sides: dict[str, set[str]] = {}
-    for path in videos_in(root, "VoxCeleb2"):
+
+    def speaker_of(path: Path) -> str | None:
         below = path.relative_to(root)
         speaker = next((part for part in below.parts if _SPEAKER.fullmatch(part)), None)
         if speaker is None:
             detail = f"{path}: no folder id00000 of a speaker above it"
             quarantine.add(below.as_posix(), "bad row", detail)
-            continue
-        side = PARTS.get(part_in(path, root, PARTS) or "", "")
-        found.append((path, below, side, speaker))
-        sides.setdefault(side, set()).add(speaker)
-    chosen = choose_sides(sides)
+        return speaker
+
     used: set[Path] = set()
-    for path, below, side, speaker in found:
+    videos = videos_in(root, "VoxCeleb2")
+    for path, speaker, side in with_sides(videos, root, PARTS, speaker_of):
+        below = path.relative_to(root)
         swapped = [_SOUND if part == _VIDEO else part for part in below.with_suffix(".m4a").parts]
         sound = root.joinpath(*swapped)
         if sound.is_file():
@@ -59,7 +57,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
             "",
             speaker=speaker,
             group=speaker,
-            split=chosen[side, speaker],
+            split=side,
             video=path,
         )
     for path in walk(root):
