@@ -17,14 +17,13 @@ random, and from the plain base.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from study import row_of, run_cell, test_scores
+from study import CORPORA, note, row_of, run_cell, test_scores
 from xlasr import api
 from xlasr.data.corpus import Corpus
 from xlasr.models.encoders import Context
@@ -33,8 +32,6 @@ from xlasr.models.parts import load_part, use_part
 from xlasr.models.run import from_base
 from xlasr.models.tokenizer import CharTokenizer
 
-CORPORA = {tag: f"asterisk-{tag}" for tag in ("en", "es", "fr", "it")}
-CORPORA |= {tag: f"fillets-{tag}" for tag in ("nl", "cs")}
 WIDTHS = (16, 64, 256)
 FULL = ["adapt.train={part: full, unfreeze_at: 0.05}", "adapt.optim.lr=3e-4"]
 KINDS: dict[str, list[str]] = {
@@ -85,13 +82,6 @@ def more_of(run: api.Run) -> dict[str, Any]:
         spent = last["time"]["cpu_s"] - first["time"]["cpu_s"]
         found["cpu_s_an_update"] = round(spent / (last["update"] - first["update"]), 3)
     return found
-
-
-def note(folder: Path, row: dict[str, Any]) -> None:
-    """Print a row and keep it."""
-    print(json.dumps(row), flush=True)
-    with (folder / "rows.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
 
 
 def study_heads(given: argparse.Namespace) -> None:

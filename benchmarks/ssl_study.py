@@ -16,11 +16,10 @@ is looked at. Corpora are mixed by their minutes.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from study import row_of, run_cell
+from study import note, row_of, run_cell
 
 BASE = Path(__file__).parents[1] / "recipes" / "bases" / "wav2vec2-small"
 CELLS = {
@@ -94,9 +93,7 @@ def main() -> None:
         if kind != "random":
             row["pretrain_dev_loss"] = round(run.summaries[0]["dev_loss"], 3)
             row["pretrain_audio_s"] = run.summaries[0]["audio_s"]
-        print(json.dumps(row), flush=True)
-        with (given.folder / "rows.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        note(given.folder, row)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ from xlasr.config import DecodeSettings, Recipe
 from xlasr.data.corpus import Corpus
 from xlasr.scoring import Score, rate_interval
 
+CORPORA = {tag: f"asterisk-{tag}" for tag in ("en", "es", "fr", "it")}
+CORPORA |= {tag: f"fillets-{tag}" for tag in ("nl", "cs")}
+"""Folder of each language of the free speech."""
+
 
 def read_table(path: Path) -> dict[str, Any]:
     """A study's table: ``recipe``, ``set`` (of all cells), ``cells`` (name: settings)."""
@@ -76,6 +80,13 @@ def row_of(run: api.Run, label: str) -> dict[str, Any]:
         "peak_mb": cost["peak_memory_mb"],
         "dev_cer": round(100 * summary["dev_cer"], 1),
     }
+
+
+def note(folder: Path, row: dict[str, Any]) -> None:
+    """Print a row and keep it."""
+    print(json.dumps(row), flush=True)
+    with (folder / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def dev_scores(run: api.Run) -> dict[str, float]:
@@ -146,9 +157,7 @@ def main() -> None:
             row |= dev_scores(run)
         if given.test:
             row |= test_scores(run, given.also)
-        print(json.dumps(row), flush=True)
-        with (given.folder / "rows.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        note(given.folder, row)
 
 
 if __name__ == "__main__":

@@ -22,18 +22,15 @@ and Czech), at equal minutes. Chosen on dev, ``--test`` decodes test greedily.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study import row_of, run_cell, test_scores
+from study import CORPORA, note, row_of, run_cell, test_scores
 from xlasr import api
 from xlasr.config import load_recipe
 from xlasr.data.corpus import Corpus
 
-CORPORA = {tag: f"asterisk-{tag}" for tag in ("en", "es", "fr", "it")}
-CORPORA |= {tag: f"fillets-{tag}" for tag in ("nl", "cs")}
 TARGETS = ("it", "fr", "nl", "cs")
 PROMPTS = ("en", "es", "fr", "it")
 MIXES = (0, 25, 50, 75, 100)
@@ -193,9 +190,7 @@ def main() -> None:
             row["updates_to_mono"] = updates_to(run, best)
         if given.test and not name.startswith(("pre-", "mix", "near", "far")):
             row |= test_scores(run, [])
-        print(json.dumps(row), flush=True)
-        with (given.folder / "rows.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        note(given.folder, row)
 
 
 if __name__ == "__main__":
