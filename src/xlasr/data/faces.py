@@ -219,6 +219,7 @@ def write_video(
                 video.options = {"crf": "20", "preset": "veryfast"}
                 video.codec_context.thread_count = 1  # more of them give other bytes
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            picture = picture.reformat(format="yuv420p")  # left to encode(), bytes may differ
             picture.pts, picture.time_base = number, Fraction(1, fps)
             container.mux(video.encode(picture))
         if video is not None:
