@@ -117,6 +117,25 @@ def test_both_modalities_count_and_only_what_is_masked() -> None:
     assert loss(replace(features, values=values)) != pytest.approx(whole, rel=1e-3)
 
 
+def test_sound_alone_when_pictures_weigh_nothing() -> None:
+    model, features = model_of(), batch([6400, 3200], [6, 4])
+
+    def loss(given: Features, **changes: object) -> Tensor:
+        torch.manual_seed(3)
+        return masked_autoencoder(model, given, settings(BOTH[0], **changes), 0)
+
+    alone = loss(features, video_weight=0)
+    alone.backward()
+    assert all(p.grad is None for p in model.aids["video"].parameters())
+    assert any(p.grad is not None and p.grad.any() for p in model.encoder.parameters())
+    assert features.video is not None
+    black = replace(features, video=features.video * 0)
+    assert loss(black, video_weight=0) == loss(replace(features, video=None), video_weight=0)
+    assert loss(black, video_weight=0) == alone
+    # the same masks: with pictures at no weight the guess would have come from them too
+    assert loss(features, video_weight=1e-9).item() != pytest.approx(alone.item(), rel=1e-6)
+
+
 def test_the_model_reconstructs_without_having_seen() -> None:
     """By gradient: what is masked does not reach the guess."""
     model, features = model_of(), batch([6400], [6])

@@ -47,7 +47,10 @@ class AutoencoderSettings(Settings):
         0.6, gt=0, lt=1, description="share of the patches of each clip, drawn without replacement"
     )
     video_weight: float = Field(
-        1.0, gt=0, description="of the error of the pictures; that of the sound has 1"
+        1.0,
+        ge=0,
+        description="of the error of the pictures; that of the sound has 1; at 0 no picture is "
+        "looked at, and sound is reconstructed from sound alone",
     )
     normalise: bool = Field(
         False,

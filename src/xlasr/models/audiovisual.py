@@ -68,6 +68,12 @@ class Seen:
     at: Tensor
     is_pad: Tensor
 
+    @classmethod
+    def nothing(cls, n_clips: int, width: int, device: torch.device) -> Seen:
+        """Of pictures that are not looked at: K is 0."""
+        none = torch.zeros((n_clips, 0), device=device)
+        return cls(none[..., None].expand(-1, -1, width), none.long(), none.bool())
+
     def mean(self) -> Tensor:
         """Over time and space: (B, D)."""
         return masked_mean(self.states, self.is_pad)

@@ -17,6 +17,7 @@ from xlasr.config import ObjectiveSettings
 from xlasr.errors import UsageError
 from xlasr.models.audiovisual import (
     CommonDecoder,
+    Seen,
     VideoEncoder,
     patch_lens,
     sound_patches,
@@ -91,17 +92,21 @@ def masked_autoencoder(
     encoder, viewer, decoder = parts_of(model, "masked_autoencoder")
     if not isinstance(decoder, CommonDecoder):
         raise TypeError("masked_autoencoder needs the model that training.recipe builds for it")
-    video, video_lens = pictures_of(features)
-    how, device = settings.autoencoder, video.device
-    patches = video_patches(video, viewer.config)
+    how, device = settings.autoencoder, features.values.device
     truth = sound_patches(features.values)
     sound_lens = encoder.out_lens(features.input_lens)
-    seen_lens = patch_lens(video_lens, viewer.config)
     sound_pad = is_behind(sound_lens, truth.shape[1])
-    video_pad = is_behind(seen_lens, patches.shape[1])
     sound_masked = draw_masked(sound_lens, truth.shape[1], how.mask_ratio).to(device)
-    video_masked = draw_masked(seen_lens, patches.shape[1], how.mask_ratio).to(device)
     sound = encoder.masked(features, sound_masked)
+    if not how.video_weight:
+        seen = Seen.nothing(len(sound), viewer.config.video_dim, device)
+        heard, _ = decoder(sound, sound_masked, sound_pad, seen, seen.is_pad)
+        return masked_error(heard, truth, sound_masked, normalise=how.normalise)
+    video, video_lens = pictures_of(features)
+    patches = video_patches(video, viewer.config)
+    seen_lens = patch_lens(video_lens, viewer.config)
+    video_pad = is_behind(seen_lens, patches.shape[1])
+    video_masked = draw_masked(seen_lens, patches.shape[1], how.mask_ratio).to(device)
     seen = viewer(patches, video_masked | video_pad)
     heard, shown = decoder(sound, sound_masked, sound_pad, seen, video_pad)
     of_sound = masked_error(heard, truth, sound_masked, normalise=how.normalise)
