@@ -1,0 +1,214 @@
+"""What do pictures, contrast and translated speech give an encoder that begins at random?
+
+    python benchmarks/multistage_study.py CORPORA FOLDER [--only CELL ...] [--list] [--test]
+
+CORPORA holds fillets-cs and fillets-nl and, rendered from them by ``--render``, the SYNTHETIC faces
+of both (``faces-cs-medium``, ...). A cell is ``PRE-MID-TARGET``: the three stages of the recipe
+multistage, of which the first two may be missing, on ``audiovisual-small``. Every cell is an
+ordinary run in FOLDER (``benchmarks/study.py``): what was begun is resumed, what is finished is
+read, and equal stages of two cells are computed once. For each TARGET of cs, nl:
+
+* PRE, on the clips of both languages, without a word of text: ``none``; ``mae`` (masked
+  autoencoding), ``clr`` (contrastive), ``both``; ``sound`` is masked autoencoding of the sound
+  alone, at equal updates;
+* MID: ``none``; ``own`` and ``other`` (the target's, or the other language's, speech to English);
+  ``pairs`` (both); the controls ``asr-own`` and ``asr-other``: the same clips, updates and decoder,
+  but the transcript instead of the translation;
+* the end: CTC letters of the target on the frozen encoder, the same for all.
+  ``PRE-MID-TARGET-full`` trains the encoder there too; ``direct-TARGET`` is that from random
+  weights for ``--direct`` updates, so many that it costs what the three stages cost.
+
+Because translation brings the target's own sound under supervision once more, the clean reading is
+``other`` against ``asr-other`` and ``none``. ``--tie`` renders and uses faces whose mouths follow
+the speech more or less. Checkpoints are chosen on dev; ``--test`` decodes test greedily.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study import CORPORA, note, row_of, run_cell, test_scores
+from xlasr import api
+from xlasr.config import Recipe, load_recipe
+from xlasr.data import prepare
+from xlasr.data.corpus import Corpus
+from xlasr.data.faces import FOLLOWS, render_faces
+
+OTHER = {"cs": "nl", "nl": "cs"}
+BOTH = "[{kind: masked_autoencoder}, {kind: contrastive}]"
+PRE = {
+    "none": None,
+    "mae": "[{kind: masked_autoencoder}]",
+    "clr": "[{kind: contrastive}]",
+    "both": BOTH,
+    "sound": "[{kind: masked_autoencoder, autoencoder: {video_weight: 0}}]",
+}
+MID = {
+    "none": (),
+    "own": ("own",),
+    "other": ("other",),
+    "pairs": ("own", "other"),
+    "asr-own": ("own",),
+    "asr-other": ("other",),
+}
+"""Whose speech is in the middle; ``asr-`` has its transcripts, the others their English."""
+SEEN_LR = "1e-3"
+"""Rate of the encoder where the end trains it, as that of ``wav2vec2-small`` from random."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a run begins with.
+
+    Args:
+        pre: Of ``PRE``.
+        mid: Of ``MID``.
+        target: Language of the end.
+        full: The end trains the encoder too.
+        direct: There is nothing but the end, and it is longer.
+    """
+
+    pre: str
+    mid: str
+    target: str
+    full: bool = False
+    direct: bool = False
+
+
+def cells() -> dict[str, Cell]:
+    """All cells by name."""
+    found = {}
+    for target in OTHER:
+        for pre in PRE:
+            for mid in MID:
+                for full in (False, True):
+                    name = f"{pre}-{mid}-{target}" + ("-full" if full else "")
+                    found[name] = Cell(pre, mid, target, full)
+        found[f"direct-{target}"] = Cell("none", "none", target, full=True, direct=True)
+    return found
+
+
+def faces_of(corpora: Path, language: str, tie: str) -> Path:
+    """The prepared corpus of a language's faces."""
+    return corpora / f"faces-{language}-{tie}"
+
+
+def render(corpora: Path, tie: str, seed: int) -> None:
+    """Draw and prepare the faces of both languages, once."""
+    for language in OTHER:
+        out = faces_of(corpora, language, tie)
+        if out.exists():
+            continue
+        videos = out.with_name(f"{out.name}-videos")
+        if not videos.exists():
+            render_faces(corpora / CORPORA[language], videos, tie=tie, seed=seed)
+        prepare(videos, out, language=language)
+
+
+def mix_of(folders: list[Path], more: str = "") -> str:
+    """The ``data`` of a stage: corpora heard in the proportion of their minutes."""
+    minutes = [Corpus.open(folder).card.splits["train"].minutes for folder in folders]
+    entries = [
+        f"{{path: {folder}, weight: {m / minutes[0]:.4g}{more}}}"
+        for folder, m in zip(folders, minutes, strict=True)
+    ]
+    return f"[{', '.join(entries)}]"
+
+
+def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
+    """The stages of multistage that a cell has, with the study's data and budgets."""
+    speech = {"own": cell.target, "other": OTHER[cell.target]}
+    of_stage = {"clips": given.clips, "translate": given.translate, "adapt": given.updates}
+    if cell.direct:
+        of_stage["adapt"] = given.direct
+    # two corpora of one stage in one order, so that the other target's cell shares the stage
+    both = sorted(OTHER)
+    settings = [f"clips.data={mix_of([faces_of(given.corpora, t, given.tie) for t in both])}"]
+    if objectives := PRE[cell.pre]:
+        settings.append(f"clips.objectives={objectives}")
+    tags = sorted(speech[who] for who in MID[cell.mid])
+    if tags:
+        target = "" if cell.mid.startswith("asr") else ", target: en"
+        folders = [given.corpora / CORPORA[tag] for tag in tags]
+        settings.append(f"translate.data={mix_of(folders, target)}")
+    for stage, updates in of_stage.items():
+        settings += [f"{stage}.stop.updates={updates}"]
+        settings += [f"{stage}.evaluate.every={max(1, min(updates, given.every))}"]
+    if cell.full:
+        settings += ["adapt.train.part=full", f"adapt.optim.lr={SEEN_LR}"]
+    recipe = load_recipe("multistage", [*settings, *given.set])
+    wanted = {"adapt"} | ({"clips"} if objectives else set()) | ({"translate"} if tags else set())
+    stages, before = [], "base"
+    for stage in recipe.stages:
+        if stage.name in wanted:
+            stages.append(stage.model_copy(update={"init": before}))
+            before = stage.name
+    decode = recipe.decode.model_copy(update={"lm_order": 0, "beam": 1, "length_bonus": 0.0})
+    decoder = recipe.decoder if tags else None
+    return recipe.model_copy(update={"stages": stages, "decode": decode, "decoder": decoder})
+
+
+def run_of(name: str, given: argparse.Namespace) -> api.Run:
+    """The run of a cell."""
+    cell = cells()[name]
+    label = name if cell.pre in ("none", "sound") else f"{name}-{given.tie}"
+    return run_cell(
+        given.folder / f"{label}-seed{given.seed}",
+        given.corpora / CORPORA[cell.target],
+        recipe_of(cell, given),
+        [],
+        base="audiovisual-small",
+        seed=given.seed,
+        threads=given.threads,
+    )
+
+
+def main() -> None:
+    """Run the cells that are asked for and print a row for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpora", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", action="append", help="a cell, such as both-other-cs")
+    parser.add_argument("--list", action="store_true", help="name the cells and run none")
+    parser.add_argument("--render", action="store_true", help="draw the faces first, where missing")
+    parser.add_argument("--tie", default="medium", choices=list(FOLLOWS))
+    parser.add_argument("--clips", type=int, default=1000, help="updates on clips")
+    parser.add_argument("--translate", type=int, default=1000, help="updates in the middle")
+    parser.add_argument("--updates", type=int, default=1000, help="updates on letters")
+    parser.add_argument("--direct", type=int, default=3000, help="updates of direct-TARGET")
+    parser.add_argument("--every", type=int, default=250, help="updates between looks at dev")
+    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--test", action="store_true", help="decode the test split too")
+    given = parser.parse_args()
+    given.corpora, given.folder = given.corpora.absolute(), given.folder.absolute()
+    known = cells()
+    if wrong := sorted(set(given.only or []) - set(known)):
+        parser.error(f"no cell {', '.join(wrong)}; there are: {', '.join(known)}")
+    if given.list:
+        print("\n".join(known))
+        return
+    if given.render:
+        render(given.corpora, given.tie, given.seed)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for name in given.only or known:
+        run = run_of(name, given)
+        row: dict[str, Any] = row_of(run, name)
+        row["tie"] = given.tie
+        row["stages"] = {
+            s["stage"]: {key: s[key] for key in ("updates", "dev_loss", "cpu_s") if key in s}
+            for s in run.summaries
+        }
+        if given.test:
+            row |= test_scores(run, [])
+        note(given.folder, row)
+
+
+if __name__ == "__main__":
+    main()
