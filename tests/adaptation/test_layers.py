@@ -17,10 +17,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_paddi
 KINDS = [
     "seq2seq/whisper",
     "seq2seq/seamless",
+    "seq2seq/attention",
     "ctc/wav2vec2",
     "ctc/wavlm",
     "ctc/hubert",
     "ctc/w2v-bert",
+    "ctc/emformer",
+    "ctc/audiovisual",
 ]
 
 
@@ -31,7 +34,11 @@ def test_reset(tmp_path: Path, kind: str) -> None:
     decoder = [0] if kind.startswith("seq2seq") else []
     torch.manual_seed(1)
     count = reset_layers(model, LayerNumbers(encoder=[1], decoder=decoder))
-    marks = [".encoder.layers.1.", *(["decoder.layers.0."] if decoder else [])]
+    marks = [
+        ".encoder.layers.1.",
+        "encoder.hf.layers.1.",
+        *(["decoder.layers.0."] if decoder else []),
+    ]
     inside = {n for n in before if any(m in n for m in marks)}
     changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert changed <= inside
@@ -55,7 +62,7 @@ def test_freeze(tmp_path: Path, kind: str) -> None:
     numbers = FreezeSettings(encoder=[0, 2], decoder=decoder)
     found = make_trainable(model, TrainSettings(freeze=numbers))
     left_out = free - set(found.names)
-    layers = [".encoder.layers.0.", ".encoder.layers.2."]
+    layers = [f"{side}.layers.{n}." for side in (".encoder", "encoder.hf") for n in (0, 2)]
     layers += ["decoder.layers.1."] if decoder else []
     assert left_out and all(any(m in n for m in layers) for n in left_out)
     assert not any(m in n for n in found.names for m in layers)

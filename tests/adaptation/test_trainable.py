@@ -12,6 +12,7 @@ from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainabl
 from xlasr.config import ObjectiveSettings, TrainSettings
 from xlasr.errors import UsageError
 from xlasr.features.streaming import FrameStatistics
+from xlasr.models.attention import AttentionModel, DecoderShape
 from xlasr.models.encoders import Context
 from xlasr.models.frames import MeasuredEncoder
 from xlasr.models.hub import find_base
@@ -44,6 +45,8 @@ def build(folder: Path, kind: str) -> SpeechModel:
         path = tiny.emformer_dir(folder)
     elif base == "audiovisual":
         path = tiny.audiovisual_dir(folder)
+    elif base == "attention":  # a decoder of its own behind an encoder that has none
+        path = tiny.speech_dir(folder, "wav2vec2")
     else:
         path = tiny.speech_dir(folder, base)
     torch.manual_seed(0)
@@ -53,7 +56,11 @@ def build(folder: Path, kind: str) -> SpeechModel:
         context=Context(8, 8),
         language="cs",
         alphabet=CharTokenizer(list(" ahojrybkde")),
+        decoder=DecoderShape(layers=2, ffn_dim=48) if base == "attention" else None,
     )
+    if isinstance(model, AttentionModel):  # as drawn, it hardly listens
+        for weight in (p for p in model.decoder.parameters() if p.ndim > 1):
+            torch.nn.init.normal_(weight, std=0.2)
     if isinstance(model.encoder, MeasuredEncoder):
         model.encoder.measure(FrameStatistics.of_clips([tiny.clip(0.5)]))
     return model

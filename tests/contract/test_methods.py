@@ -46,6 +46,7 @@ LORA_TARGETS = {
     "seq2seq/whisper": WHISPER,
     "seq2seq/seamless": SEAMLESS,
     "seq2seq/seamless-v2": SEAMLESS,
+    "seq2seq/attention": ["q_proj", "v_proj", "intermediate_dense", "fc1"],
     "seq2seq/multimodal": [*WHISPER, "linear_q", "output_dense"],
     "ctc/whisper": WHISPER,
     "ctc/wav2vec2": ["q_proj", "intermediate_dense"],

@@ -106,6 +106,11 @@ class Conformer(nn.Module):
         self.register_buffer("frame_std", torch.ones(config.n_mels))
         self.register_buffer("frame_count", torch.zeros((), dtype=torch.int64))
 
+    def _init_weights(self, module: nn.Module) -> None:
+        """Draw the weights of one module, as PyTorch does; see ``adaptation.layers``."""
+        if isinstance(module, nn.Linear | nn.LayerNorm | nn.Conv1d):
+            module.reset_parameters()
+
     def activation_checkpointing_enable(self, settings: dict[str, Any]) -> None:
         """Compute the inside of a layer again in the backward pass, as transformers' models do."""
         self.recompute = settings
