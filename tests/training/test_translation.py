@@ -111,6 +111,9 @@ def test_a_translation_is_what_is_learnt_judged_and_scored(
     dev = run.evaluate(split="dev", with_base=False)
     assert {u.reference for u in dev.adapted.utterances} == set(map(english, small.DEV))
     assert dev.adapted.cer == pytest.approx(summary["dev_cer"])
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    assert "Speech translation from the language cs into en" in card
+    assert f"| {summary['stage']} (into en) |" in card
     # a later stage that learns transcripts is judged on them
     back = spoken(tmp_path / "back", LINES, {t: t[::-1] for side in LINES.values() for t in side})
     then = small.stage("seq2seq", name="same", init="translate", stop={"updates": 3})
@@ -119,6 +122,8 @@ def test_a_translation_is_what_is_learnt_judged_and_scored(
     assert "target" not in run.model.info and run.summaries[1]["left_out"] == [{}]
     found = run.evaluate(split="test", with_base=False)
     assert [u.reference for u in found.adapted.utterances] == LINES["test"]
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    assert "Speech recognition for the language cs" in card and card.count("(into en)") == 1
 
 
 def test_without_a_single_translation(base: Path, speech: Path, tmp_path: Path) -> None:

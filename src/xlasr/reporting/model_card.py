@@ -130,9 +130,14 @@ def _text(
     licence: str | None,
 ) -> str:
     base, language = _plain(facts["base"]["name"]), _plain(facts["language"])
+    last = (facts.get("stages") or [{}])[-1]
+    what = f"Speech recognition for the language {language}"
+    if into := last.get("target"):
+        what = f"Speech translation from the language {language} into {_plain(into)} (errors are"
+        what += " counted against one translation, so they are many more than mistakes)"
     parts = [
         f"# {_plain(folder.absolute().name)}",
-        f"Speech recognition for the language {language}: the base {base}, adapted with the recipe"
+        f"{what}: the base {base}, adapted with the recipe"
         f" {_plain(facts.get('recipe', ''))} of xlasr.",
         "## Scores",
         _scores(scored),
@@ -249,8 +254,9 @@ def _training(facts: Mapping[str, Any], card: Mapping[str, Any], licence: str | 
     for stage in facts.get("stages", []):
         minutes = stage.get("train_minutes")
         cer = stage.get("dev_cer")
+        into = f" (into {stage['target']})" if stage.get("target") else ""
         cells = (
-            _plain(stage.get("stage", "")),
+            _plain(stage.get("stage", "") + into),
             short(stage.get("trainable_parameters", 0)),
             short(stage.get("parameters", 0)),
             whole(stage.get("updates", 0)),

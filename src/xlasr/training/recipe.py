@@ -171,6 +171,7 @@ def _run_stage(
         train_minutes=round(float(sum(s.durations_s.sum() for s in speech)) / 60, 1),
         train_clips=sum(len(s.rows) for s in speech),
         train_lines=sum(len(s.rows) for s in sets) - sum(len(s.rows) for s in speech),
+        target=run.target,
     )
     configs = base.folder if stage.init == "base" else folders[stage.init] / "model"
     write_result(run, model, configs, summary)
