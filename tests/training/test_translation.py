@@ -114,6 +114,8 @@ def test_a_translation_is_what_is_learnt_judged_and_scored(
     card = (run.folder / "README.md").read_text(encoding="utf-8")
     assert "Speech translation from the language cs into en" in card
     assert f"| {summary['stage']} (into en) |" in card
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert f'<th scope="row">{summary["stage"]} (into en)</th>' in page
     # a later stage that learns transcripts is judged on them
     back = spoken(tmp_path / "back", LINES, {t: t[::-1] for side in LINES.values() for t in side})
     then = small.stage("seq2seq", name="same", init="translate", stop={"updates": 3})

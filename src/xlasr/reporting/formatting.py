@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 NBSP = "\u00a0"
 """Between a number and its unit, so that they stay on one line."""
@@ -65,3 +67,9 @@ def duration(seconds: float) -> str:
     if minutes < 120:
         return f"{minutes}{NBSP}min"
     return f"{minutes // 60}{NBSP}h {minutes % 60:02d}{NBSP}min"
+
+
+def stage_name(stage: Mapping[str, Any]) -> str:
+    """Name of a stage of ``run.json``, and the language it writes where it translates."""
+    into = f" (into {stage['target']})" if stage.get("target") else ""
+    return f"{stage.get('stage', '')}{into}"

@@ -173,6 +173,7 @@ def template_environment() -> Environment:
         whole=formatting.whole,
         short=formatting.short,
         duration=formatting.duration,
+        stage_name=formatting.stage_name,
     )
     return environment
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from xlasr.errors import CorpusError, DataError
 from xlasr.files import write_text
-from xlasr.reporting.formatting import duration, number, per_cent, short, span, whole
+from xlasr.reporting.formatting import duration, number, per_cent, short, span, stage_name, whole
 from xlasr.reporting.hub_metadata import Scored, metadata, words_first
 from xlasr.scoring import Score, rate_interval
 from xlasr.scoring.error_rates import Metric
@@ -254,9 +254,8 @@ def _training(facts: Mapping[str, Any], card: Mapping[str, Any], licence: str | 
     for stage in facts.get("stages", []):
         minutes = stage.get("train_minutes")
         cer = stage.get("dev_cer")
-        into = f" (into {stage['target']})" if stage.get("target") else ""
         cells = (
-            _plain(stage.get("stage", "") + into),
+            _plain(stage_name(stage)),
             short(stage.get("trainable_parameters", 0)),
             short(stage.get("parameters", 0)),
             whole(stage.get("updates", 0)),

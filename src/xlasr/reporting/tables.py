@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xlasr.reporting.comparison import Comparison, Side
-from xlasr.reporting.formatting import duration, p_value, per_cent, short, span, whole
+from xlasr.reporting.formatting import duration, p_value, per_cent, short, span, stage_name, whole
 from xlasr.scoring import Op
 
 _STYLES = {"hit": "", "substitution": "yellow", "deletion": "red strike", "insertion": "cyan"}
@@ -120,7 +120,7 @@ def show_run(console: Console, folder: Path, facts: Mapping[str, Any]) -> None:
         guards = ", ".join(f"{name} x{count}" for name, count in stage.get("guards", {}).items())
         cer = stage.get("dev_cer")
         table.add_row(
-            Text(str(stage.get("stage", ""))),
+            Text(stage_name(stage)),
             whole(stage.get("updates", 0)),
             duration(stage.get("audio_s", 0.0)),
             short(stage.get("trainable_parameters", 0)),
