@@ -74,16 +74,28 @@ def contrastive(
         settings: ``pairs``.
         update: Of the stage; not used.
     """
-    encoder, viewer, joint = parts_of(model, "contrastive")
-    if not isinstance(joint, JointSpace):
-        raise TypeError("contrastive needs the model that training.recipe builds for it")
     how = settings.pairs
     if how.same_length:
         features = cut_to_shortest(features)
+    return info_nce(*pooled(model, features), how)
+
+
+def pooled(model: CTCModel, features: Features) -> tuple[Tensor, Tensor]:
+    """Sound and pictures of clips in their common space.
+
+    Args:
+        model: On an audio-visual base, with its aids.
+        features: A batch of clips.
+
+    Returns:
+        Projected means over time (B, J), and over time and space (B, J).
+    """
+    encoder, viewer, joint = parts_of(model, "contrastive")
+    if not isinstance(joint, JointSpace):
+        raise TypeError("contrastive needs the model that training.recipe builds for it")
     video, video_lens = pictures_of(features)
     states = encoder(features)
     behind = is_behind(encoder.out_lens(features.input_lens), states.shape[1])
     patches = video_patches(video, viewer.config)
     seen = viewer(patches, is_behind(patch_lens(video_lens, viewer.config), patches.shape[1]))
-    heard = joint.from_sound(masked_mean(states, behind))
-    return info_nce(heard, joint.from_video(seen.mean()), how)
+    return joint.from_sound(masked_mean(states, behind)), joint.from_video(seen.mean())
