@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from min_wer_study import KINDS, settings_of
 from study import CORPORA, note, row_of, run_cell, test_scores
 from xlasr import api
 from xlasr.config import load_recipe
@@ -84,7 +85,6 @@ def cells(corpora: Path, given: argparse.Namespace) -> dict[str, Cell]:
     spoken = {tag: _minutes(corpora / name) for tag, name in CORPORA.items()}
     # as many updates on the target as it has alone
     adapt = budget("adapt", given.warm + lattice)
-    more = budget("adapt", given.more)
     for tag in TARGETS:
         found[f"mono-{tag}"] = Cell("transducer-small", tag, [*warm, *budget("adapt", lattice)])
         whole = "context={slack: 16, multiple: 16}"
@@ -101,16 +101,9 @@ def cells(corpora: Path, given: argparse.Namespace) -> dict[str, Cell]:
             found[f"{name}-{tag}"] = Cell("transducer-transfer", tag, way, f"pre-{tag}")
         for start in ("mono", "enc"):
             begin = f"{start}-{tag}"
-            sharpen = budget("min-wer", given.more)
-            found[f"{start}-minwer-{tag}"] = Cell("transducer-min-wer", tag, sharpen, begin)
-            same = [
-                *more,
-                "adapt.output.mode=keep",
-                "adapt.optim.lr=3e-5",
-                "adapt.optim.head_lr=3e-5",
-            ]
-            same.append("adapt.train.unfreeze_at=0")
-            found[f"{start}-more-{tag}"] = Cell("transducer-transfer", tag, same, begin)
+            for kind in KINDS:
+                changes = settings_of("transducer", kind, given.more, given.every)
+                found[f"{start}-{kind}-{tag}"] = Cell("transducer-min-wer", tag, changes, begin)
     prompts = sum(spoken[tag] for tag in PROMPTS)
     hours = min(spoken["nl"], prompts)
     for share in MIXES:
