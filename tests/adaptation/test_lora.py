@@ -181,6 +181,18 @@ def test_targets_without_effect_are_refused(
     assert [n for n, _ in model.named_parameters()] == names  # nothing was injected
 
 
+@pytest.mark.parametrize("layers", [[9], [0, 9]])
+@pytest.mark.parametrize("kind", ["seq2seq/whisper", "ctc/wav2vec2"])
+def test_layers_that_are_not_there_are_refused(
+    tmp_path: Path, kind: str, layers: list[int]
+) -> None:
+    model = build(tmp_path / "base", kind)
+    names = [n for n, _ in model.named_parameters()]
+    with pytest.raises(UsageError, match=r"names \[9\]; the targets stand in the layers 0, 1, 2 "):
+        add_lora(model, LoraSettings(targets=["q_proj"], layers=layers))
+    assert [n for n, _ in model.named_parameters()] == names  # nothing was injected
+
+
 @pytest.mark.parametrize(("r", "wanted"), [(15, []), (16, ["q_proj"]), (22, ["fc1", "q_proj"])])
 def test_ranks_that_outnumber_the_matrix(tmp_path: Path, r: int, wanted: list[str]) -> None:
     """32 x 32 has 1024 weights and rank 16 as many; 32 x 64 has 2048, rank 22 has 2112."""

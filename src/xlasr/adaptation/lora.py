@@ -5,6 +5,7 @@ Source: Hu et al. 2021 (LoRA, arXiv 2106.09685).
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
     The output is unchanged until the first update (B starts at zero).
 
     Raises:
-        UsageError: No linear layer has such a name, or LoRA would have no effect there.
+        UsageError: No linear layer has such a name or number, or LoRA would have no effect there.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -44,6 +45,13 @@ def add_lora(model: SpeechModel, settings: LoraSettings) -> None:
             (f"LoRA targets {missing} match no linear layer; " if missing else "")
             + (f"LoRA would have no effect on {useless}; " if useless else "")
             + f"this model has {', '.join(known)}"
+        )
+    meant = [n for n in linear if any(_matches(t, [n]) for t in settings.targets)]
+    numbers = {int(m[1]) for n in meant if (m := re.search(r"(?:^|\.)layers\.(\d+)\.", n))}
+    if beyond := sorted(set(settings.layers or []) - numbers):  # peft passes over them in silence
+        raise UsageError(
+            f"train.lora.layers names {beyond}; the targets stand in the layers "
+            f"{', '.join(map(str, sorted(numbers))) or '(none)'} of this model"
         )
     config = LoraConfig(
         r=settings.r,
