@@ -110,6 +110,7 @@ def error_rates(
     given: argparse.Namespace, paths: Mapping[str, Path]
 ) -> dict[str, dict[str, float]]:
     """Train every pivot, transcribe every target's dev side: target -> pivot -> CER."""
+    from xlasr import api
     from xlasr.config import DecodeSettings
 
     settings = [
@@ -125,15 +126,17 @@ def error_rates(
         if not others:
             continue
         label = f"{pivot}-{given.updates}-{given.minutes:g}min-seed{given.seed}"
-        finished = None if given.runs is None else Path(given.runs.format(pivot))
-        run = run_cell(
-            finished or given.folder / label,
-            paths[pivot],
-            "ctc",
-            settings,
-            seed=given.seed,
-            threads=given.threads,
-        )
+        if given.runs is not None:
+            run = api.open_run(given.runs.format(pivot))
+        else:
+            run = run_cell(
+                given.folder / label,
+                paths[pivot],
+                "ctc",
+                settings,
+                seed=given.seed,
+                threads=given.threads,
+            )
         for target in others:
             name = f"dev-of-{target}"
             file = run.folder / "evaluations" / f"{name}.json"

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from xlasr import api
-from xlasr.config import DecodeSettings, Recipe
+from xlasr.config import DecodeSettings, Recipe, load_recipe
 from xlasr.data.corpus import Corpus
 from xlasr.scoring import Score, rate_interval
 
@@ -48,6 +48,9 @@ def run_cell(
 ) -> api.Run:
     """Run, resume or open one cell.
 
+    Studies may share a folder, and their cells names: what is there is taken only if it was begun
+    with this recipe, these settings, corpus and seed.
+
     Args:
         folder: Of the run.
         corpus: The command's corpus.
@@ -57,14 +60,36 @@ def run_cell(
         seed: Of the run.
         threads: Of PyTorch.
     """
-    if (folder / "model").exists():
-        return api.open_run(folder)
-    if (folder / "run.json").exists():
-        return api.adapt(None, resume=folder)
+    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, settings)
     given = {"base": base} if base else {}
-    return api.adapt(
-        corpus, recipe=recipe, out=folder, overrides=settings, seed=seed, threads=threads, **given
-    )
+    if not (folder / "run.json").exists():
+        return api.adapt(corpus, recipe=plan, out=folder, seed=seed, threads=threads, **given)
+    held = api.open_run(folder)
+    if other := _other_cell(held, plan, corpus, seed):
+        raise SystemExit(
+            f"{folder} is a run of another cell: {other}. Give another folder or --suffix, or "
+            "remove that run"
+        )
+    return held if (folder / "model").exists() else api.adapt(None, resume=folder)
+
+
+def _other_cell(held: api.Run, plan: Recipe, corpus: Path, seed: int) -> str:
+    """In what a run that is there differs from what is asked for; empty: in nothing."""
+    told = {"name", "description", "cost", "decode"}  # changes nothing of what was trained
+    there, asked = (_leaves(recipe.model_dump(exclude=told)) for recipe in (held.recipe, plan))
+    there |= {"corpus": held.facts["corpus"]["sha256"][:12], "seed": held.facts["seed"]}
+    asked |= {"corpus": Corpus.open(corpus).sha256[:12], "seed": seed}
+    keys = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
+    return "; ".join(f"{key} {there.get(key)!r}, not {asked.get(key)!r}" for key in keys[:4])
+
+
+def _leaves(tree: Any, at: str = "") -> dict[str, Any]:
+    """Every single value of a tree of mappings and lists, by its dotted place."""
+    if not isinstance(tree, dict | list):
+        return {at: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    inner = [_leaves(value, f"{at}.{key}" if at else str(key)) for key, value in items]
+    return {key: value for leaves in inner for key, value in leaves.items()}
 
 
 def row_of(run: api.Run, label: str) -> dict[str, Any]:

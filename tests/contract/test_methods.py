@@ -7,13 +7,14 @@ opens on a fresh base, and says the same; it works with gradient checkpointing.
 from __future__ import annotations
 
 import json
-import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from tests import tiny
 from tests.adaptation.test_trainable import build, step
@@ -37,6 +38,7 @@ from xlasr.models.parts import (
     use_part,
 )
 from xlasr.models.run import SpeechModel, from_base, load_model, save_model
+from xlasr.models.seamless import TEXT_ENCODER
 from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
@@ -102,6 +104,21 @@ CASES = [(kind, name) for kind in LORA_TARGETS for name in methods(kind)]
 cases = pytest.mark.parametrize(("kind", "name"), CASES)
 
 
+def lora_weights(model: SpeechModel, settings: LoraSettings) -> int:
+    """Weights that LoRA adds to a model that has none yet, counted from its matrices."""
+    hf: Any = model.hf if isinstance(model, Seq2SeqModel) else model.encoder.hf
+    only = None if settings.layers is None else f"layers.{settings.layers[0]}."
+    shapes = [
+        m.weight.shape
+        for n, m in hf.named_modules()
+        if isinstance(m, torch.nn.Linear)
+        and n.rsplit(".", 1)[-1] in settings.targets
+        and not n.startswith(TEXT_ENCODER)
+        and (only is None or n.startswith(only) or f".{only}" in n)
+    ]
+    return sum(settings.r * (a + b) + (a if settings.dora else 0) for a, b in shapes)
+
+
 def outputs(model: SpeechModel) -> torch.Tensor:
     model.eval()
     features = model.features([tiny.clip(0.5)])
@@ -127,6 +144,7 @@ def test_it_begins_as_the_base_and_leaves_it_alone(tmp_path: Path, kind: str, na
     model = build(tmp_path / "base", kind)
     plain = outputs(model)
     base = {n: v.clone() for n, v in model.state_dict().items()}
+    weights = method.weights or lora_weights(model, method.train.lora)
     found = make_trainable(model, method.train)
     torch.testing.assert_close(outputs(model), plain, atol=1e-6, rtol=0)  # dora divides by a norm
     if name != "dora":
@@ -134,11 +152,7 @@ def test_it_begins_as_the_base_and_leaves_it_alone(tmp_path: Path, kind: str, na
     head = 0 if isinstance(model, Seq2SeqModel) else HEAD
     own = {n for n in found.names if method.mark in n}
     assert set(found.names) - own == ({"head.weight", "head.bias"} if head else set())
-    assert count_trainable(model) - head == sum(
-        math.prod(p.shape) for n, p in model.named_parameters() if n in own
-    )
-    if method.weights is not None:
-        assert count_trainable(model) == method.weights + head
+    assert count_trainable(model) == weights + head
     if name == "lora of one layer":
         assert {n.split("layers.")[1][0] for n in own} == {"1"}
     model.train()
@@ -171,6 +185,14 @@ def test_what_is_saved_says_the_same(tmp_path: Path, kind: str, name: str) -> No
     if method.mark == "lora_":
         weights = load_file(folder / "adapter" / "adapter_model.safetensors")
         assert weights and all("lora_" in key for key in weights)
+        fresh_base = build(tmp_path / "base", kind)
+        hf = fresh_base.hf if isinstance(fresh_base, Seq2SeqModel) else fresh_base.encoder.hf
+        with warnings.catch_warnings():  # theirs, as in adaptation/lora.py
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+            PeftModel.from_pretrained(hf, folder / "adapter").eval()
+        if not isinstance(model, Seq2SeqModel):
+            fresh_base.head.load_state_dict(model.head.state_dict())  # type: ignore[union-attr]
+        assert torch.equal(outputs(fresh_base), wanted)
         return
     assert not any(MARK in key for key in load_file(folder / "model.safetensors"))
     own = load_file(folder / "part" / "part.safetensors")
