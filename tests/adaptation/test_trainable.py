@@ -18,6 +18,7 @@ from xlasr.models.frames import MeasuredEncoder
 from xlasr.models.hub import find_base
 from xlasr.models.run import SpeechModel, from_base
 from xlasr.models.tokenizer import CharTokenizer
+from xlasr.models.transducer import TransducerShape
 from xlasr.objectives import OBJECTIVES
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
@@ -57,6 +58,7 @@ def build(folder: Path, kind: str) -> SpeechModel:
         language="cs",
         alphabet=CharTokenizer(list(" ahojrybkde")),
         decoder=DecoderShape(layers=2, ffn_dim=48) if base == "attention" else None,
+        shape=TransducerShape(predictor_dim=16, joiner_dim=16) if family == "transducer" else None,
     )
     if isinstance(model, AttentionModel):  # as drawn, it hardly listens
         for weight in (p for p in model.decoder.parameters() if p.ndim > 1):
@@ -71,7 +73,7 @@ def step(model: SpeechModel) -> None:
     texts = ["ahoj", "kde"]
     torch.manual_seed(0)
     features = model.features([tiny.clip(0.5), tiny.clip(0.5, 1)])
-    kind = "ctc" if model.family == "ctc" else "cross_entropy"
+    kind = {"seq2seq": "cross_entropy"}.get(model.family, model.family)
     loss = OBJECTIVES[kind](
         model, model.encoder(features), features.input_lens, texts, ObjectiveSettings(kind=kind)
     )

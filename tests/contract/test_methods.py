@@ -40,6 +40,7 @@ from xlasr.models.parts import (
 from xlasr.models.run import SpeechModel, from_base, load_model, save_model
 from xlasr.models.seamless import TEXT_ENCODER
 from xlasr.models.seq2seq import Seq2SeqModel, WhisperModel
+from xlasr.models.transducer import Transducer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 WHISPER = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
@@ -126,6 +127,8 @@ def outputs(model: SpeechModel) -> torch.Tensor:
         if isinstance(model, Seq2SeqModel):
             inputs, _ = model.target_ids(["ahoj"])
             return model(features, inputs)  # type: ignore[no-any-return]
+        if isinstance(model, Transducer):
+            return model(features, torch.tensor([model.tokenizer.encode("ahoj")]))[0]
         return model(features)[0]  # type: ignore[no-any-return]
 
 
@@ -164,6 +167,34 @@ def test_it_begins_as_the_base_and_leaves_it_alone(tmp_path: Path, kind: str, na
             assert torch.equal(after[key], value), key
     assert all(dict(model.named_parameters())[n].grad is not None for n in own)
     assert (outputs(model) - plain).abs().max() > 0.005
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "encoder adapters"])
+@pytest.mark.parametrize("base", ["emformer", "whisper"])
+def test_transducers(tmp_path: Path, base: str, name: str) -> None:
+    """Predictor and joiner are trained beside; they are no part, so a run is saved whole."""
+    method, kind = methods(f"ctc/{base}")[name], f"transducer/{base}"
+    model = build(tmp_path / "base", kind)
+    plain = outputs(model)
+    before = {n: v.clone() for n, v in model.encoder.state_dict().items()}
+    weights = method.weights or lora_weights(model, method.train.lora)
+    found = make_trainable(model, method.train)
+    torch.testing.assert_close(outputs(model), plain, atol=1e-6, rtol=0)
+    own = {n for n in found.names if method.mark in n}
+    writing = {n for n in found.names if n.startswith(("predictor.", "joiner.", "simple."))}
+    assert set(found.names) == own | writing and own and writing
+    assert sum(model.get_parameter(n).numel() for n in own) == weights
+    model.train()
+    step(model)
+    step(model)
+    after = {n.replace(".base_layer.", "."): v for n, v in model.encoder.state_dict().items()}
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    wanted = outputs(model)
+    assert (wanted - plain).abs().max() > 0.005
+    (folder := tmp_path / "model").mkdir()
+    state = merged_state(model) if method.mark == "lora_" else None
+    save_model(model, folder, tmp_path / "base", state)
+    torch.testing.assert_close(outputs(load_model(folder)), wanted, atol=1e-4, rtol=0)
 
 
 @cases
