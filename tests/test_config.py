@@ -93,6 +93,7 @@ def test_mistakes_of_every_kind_are_told_together() -> None:
         ({"objectives": [{"kind": "ctc", "label_smoothing": 0.1}]}, "ctc", "label_smoothing is"),
         ({"stop": {}}, "ctc", "give exactly one of `updates` and `epochs`"),
         ({"augment": {"noise": {"snr": 3}}}, "ctc", "augment.noise.snr: unknown key. Did you mean"),
+        ({"augment": {"noise": {"snr_db": [25, 5]}}}, "ctc", "the lowest ratio stands first"),
         ({"train": {"lora": {"tragets": []}}}, "ctc", "Did you mean 'targets'"),
         ({"data": [{"path": "a", "wieght": 1}]}, "ctc", "data.0.wieght: unknown key. Did you mean"),
         ({"name": "Stage One"}, "ctc", "stages.0.name"),

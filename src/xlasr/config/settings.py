@@ -179,6 +179,12 @@ class NoiseSettings(Settings):
     probability: float = Field(0.3, ge=0, le=1)
     snr_db: tuple[float, float] = Field((5.0, 25.0), description="lowest and highest ratio")
 
+    @model_validator(mode="after")
+    def _ascending(self) -> NoiseSettings:
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError(f"snr_db is {self.snr_db}; the lowest ratio stands first")
+        return self
+
 
 class CodecSettings(Settings):
     """Clips as a telephone or a low bit rate would have carried them."""
