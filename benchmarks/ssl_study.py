@@ -50,6 +50,7 @@ def recipe_of(kind: str, minutes: str, given: argparse.Namespace) -> Any:
     ]
     if minutes == "few":
         settings.append(f"adapt.data=[{{minutes: {given.minutes}}}]")
+    settings += given.set
     if kind == "ssl-frozen":
         settings.append("adapt.train.freeze={feature_encoder: true}")
     recipe = load_recipe("ssl-small", settings)
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of the cells called few")
     parser.add_argument("--every", type=int, help="updates between looks at dev; None: the end")
     parser.add_argument("--base", type=Path, default=BASE)
+    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", action="append", choices=list(CELLS))
