@@ -215,7 +215,7 @@ class ObjectiveSettings(Settings):
         "ewc beside one of these; without text: masked_contrastive, and on audio-visual clips "
         "masked_autoencoder, contrastive"
     )
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, gt=0, description="of this term; about 0.1 is right for ewc")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")
     bpe_dropout: float = Field(
         0.0,

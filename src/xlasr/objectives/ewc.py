@@ -64,9 +64,8 @@ def ewc(
     """Half the squared distance to the anchor, each weight by its importance, summed.
 
     The importances have mean 1, so that ``weight`` means the same for every model and corpus: the
-    strength of a pull that all weights would feel alike if all mattered alike.
-    strength of a pull that all weights would feel alike if all mattered alike. Being a sum, it grows
-    with the model: the first step of Adam, which moves each of 37 million weights by the rate of
+    strength of a pull that all weights would feel alike if all mattered alike. As a sum it grows
+    with the model: the first step of Adam, which moves each of 37 million weights by a rate of
     1e-4, costs 0.19 at weight 1. Useful weights are about a tenth (docs/RESULTS.md).
 
     Source: Kirkpatrick et al. 2017 (arXiv 1612.00796), equation 3.
