@@ -113,16 +113,6 @@ def test_seeds_are_one_group_and_each_a_row(runs: list[Path]) -> None:
     assert f"mean of 2 seeds of ctc (a0) {per_cent(mean)}".replace("\u00a0", " ") in words
 
 
-def test_other_settings_or_decoding_make_another_group(tmp_path: Path) -> None:
-    plain = run_at(tmp_path / "plain")
-    stage = {"name": "adapt", "data": [{"path": "main", "minutes": None}], "lr": 0.2}
-    faster = run_at(tmp_path / "faster", seed=1, recipe={"stages": [stage]})
-    greedy = run_at(tmp_path / "greedy", seed=2, decode={"beam": 1})
-    found = compare_rows(read_rows([plain, faster, greedy]))
-    assert [g.differs for g in found.groups] == ["lr 0.1", "lr 0.2", "lr 0.1"]
-    assert "the runs were decoded with different settings (column decoding)" in found.notes
-
-
 def test_the_reference_is_said(runs: list[Path], tmp_path: Path) -> None:
     found = xlasr.compare(runs, against=runs[2])
     assert (found.reference, found.reference_run) == ("the run few", "few")

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from xlasr.config import Recipe
 from xlasr.errors import DataError, RunError, UsageError
 from xlasr.scoring import Score
 
@@ -45,6 +47,7 @@ class RunRow:
         name: Of the evaluation: ``evaluations/NAME.json``.
         recipe: Name of its recipe.
         settings: The recipe with every field, without name, description, cost and decoding.
+        told: Those of them that are not the defaults.
         base_name: The base it began with.
         base_sha256: Of the base's weights.
         corpus: Folder it was trained on.
@@ -112,6 +115,7 @@ class RunRow:
     source: str = ""
     split_rule: str = ""
     folds: tuple[str, ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_rows(
@@ -156,6 +160,7 @@ def read_run(run: str | Path, split: str = "test", name: str = "") -> RunRow:
     )
     try:
         recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        settings, told = _settings(recipe)
         stages, cost = facts["stages"], facts.get("cost", {})
         minutes, other = _minutes(recipe, stages, Path(facts["corpus"]["path"]))
         speed = found.get("speed") or {}
@@ -166,11 +171,8 @@ def read_run(run: str | Path, split: str = "test", name: str = "") -> RunRow:
             folder=folder,
             name=name,
             recipe=str(facts.get("recipe") or recipe.get("name", "")),
-            settings={
-                k: v
-                for k, v in recipe.items()
-                if k not in ("name", "description", "cost", "decode")
-            },
+            settings=settings,
+            told=told,
             base_name=str(facts["base"]["name"]),
             base_sha256=str(facts["base"]["sha256"]),
             corpus=str(facts["corpus"]["path"]),
@@ -317,6 +319,22 @@ def _same_speech(rows: Sequence[RunRow], folds: bool) -> None:
                 "Evaluate all of them on one corpus: xlasr evaluate RUN CORPUS --split SPLIT;"
                 " runs on the folds of a corpus are pooled by --folds"
             )
+
+
+def _settings(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All settings, and those that are not the defaults; of a recipe of an older xlasr too.
+
+    What it did not know yet has today's default, which is what it did. One that today's xlasr does
+    not understand is taken as it stands.
+    """
+    away = {"name", "description", "cost", "decode"}
+    try:
+        known = Recipe.model_validate(recipe)
+    except ValidationError:
+        plain = {key: value for key, value in recipe.items() if key not in away}
+        return plain, plain
+    whole = known.model_dump(mode="json", exclude=away)
+    return whole, known.model_dump(mode="json", exclude=away, exclude_defaults=True)
 
 
 def _labelled(rows: Sequence[RunRow], usual: str) -> list[RunRow]:

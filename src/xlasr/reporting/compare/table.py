@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -209,11 +209,20 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
 
 
 def _differs(row: RunRow, rivals: Iterable[RunRow]) -> str:
-    mine = _flat(_identity(row))
+    mine, told = _flat(_identity(row)), _flat({"settings": dict(row.told)})
     others = [_flat(_identity(rival)) for rival in rivals]
-    keys = [k for k in mine if any(other.get(k) != mine[k] for other in others)]
+    # of what rivals have no room for, such as a second objective, defaults are not worth a word
+    keys = [
+        k
+        for k, value in mine.items()
+        if any(other[k] != value if k in other else k in told for other in others)
+    ]
     derived = {"minutes", "other_minutes", "recipe"}
-    shown = [k for k in keys if k not in derived and not k.endswith((".name", ".path"))]
+    shown = [
+        k
+        for k in keys
+        if k not in derived and not k.endswith((".name", ".path")) and not _idle(k, mine)
+    ]
     stages = row.settings.get("stages") or []
     # the name of the only stage tells nothing
     only = f"{stages[0].get('name', '')}." if len(stages) == 1 else ""
@@ -223,6 +232,15 @@ def _differs(row: RunRow, rivals: Iterable[RunRow]) -> str:
         for k in shown
         if not k.startswith("decode.")  # has a column of its own
     )
+
+
+def _idle(key: str, settings: Mapping[str, str]) -> bool:
+    """Whether it is a setting of a part (LoRA, adapters) that the run does not train."""
+    stage, _, field = key.partition(".train.")
+    part, inside, _ = field.partition(".")
+    return bool(inside) and part in ("lora", "adapter") and (
+        settings.get(f"{stage}.train.part", json.dumps(part)) != json.dumps(part)
+    )  # fmt: skip
 
 
 def _have_one_base(rows: Sequence[RunRow]) -> bool:
