@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xlasr.data.faces import render_faces
     from xlasr.diagnosis import Diagnosis, check
     from xlasr.diagnosis.pivots import PivotRanking, pivots
+    from xlasr.diagnosis.probes import ProbeResult, probe
     from xlasr.errors import XlasrError
     from xlasr.exporters.corpus import export_corpus
     from xlasr.models.catalogue import bases
@@ -38,6 +39,7 @@ __all__ = [
     "Diagnosis",
     "PivotRanking",
     "Plan",
+    "ProbeResult",
     "Recipe",
     "Run",
     "XlasrError",
@@ -55,6 +57,7 @@ __all__ = [
     "pivots",
     "plan",
     "prepare",
+    "probe",
     "recipes",
     "render_faces",
     "score",
@@ -68,6 +71,8 @@ _HOME = {
     "check": "xlasr.diagnosis",
     "PivotRanking": "xlasr.diagnosis.pivots",
     "pivots": "xlasr.diagnosis.pivots",
+    "ProbeResult": "xlasr.diagnosis.probes",
+    "probe": "xlasr.diagnosis.probes",
     "compare": "xlasr.reporting.compare",
     "Plan": "xlasr.api.planning",
     "plan": "xlasr.api.planning",

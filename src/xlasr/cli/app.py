@@ -39,6 +39,7 @@ for _command in (
     corpora.prepare,
     corpora.render_faces,
     doctor.check,
+    doctor.probe,
     corpora.align,
     corpora.export_corpus,
     planning.pivots,

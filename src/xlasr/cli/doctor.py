@@ -1,4 +1,4 @@
-"""The command that examines a corpus: check."""
+"""The commands that examine: check (a corpus), probe (an encoder)."""
 
 from __future__ import annotations
 
@@ -77,3 +77,59 @@ def check(
 
         print(json.dumps(facts, ensure_ascii=False, allow_nan=False))
     raise typer.Exit(code)
+
+
+def probe(
+    base: Annotated[str, typer.Argument(help="base, or folder of a finished run")],
+    corpus: Annotated[list[Path], typer.Argument(help="corpus folders (xlasr prepare)")],
+    task: Annotated[str, typer.Option(help="keywords, intents, phones or speakers")],
+    random: Annotated[
+        bool, typer.Option("--random", help="weights of that shape, drawn anew: the peer")
+    ] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="a Whisper base at its own 30 s: slower")
+    ] = False,
+    clips: Annotated[int, typer.Option(min=1, help="clips of a side at most")] = 1000,
+    updates: Annotated[int, typer.Option(min=1, help="of the probe's weights")] = 1000,
+    lr: Annotated[float, typer.Option(help="the probe's learning rate, decaying to 0")] = 2e-3,
+    seed: Annotated[int, typer.Option(help="of new weights and the order of clips")] = 0,
+    out: Annotated[Path | None, typer.Option(help="write everything to this JSON file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="everything as JSON")] = False,
+) -> None:
+    """Ask a frozen encoder's layers: which word, topic, phones, or voice?
+
+    In the manner of SUPERB: a weighted sum over the layers and one linear layer
+    are trained, the encoder is not. Chosen on dev, scored once on test.
+
+    xlasr probe whisper-tiny.en EN --task phones
+    xlasr probe RUN ES ES_CO --task keywords   (a word by another voice)
+    """
+    import json
+
+    from rich.console import Console
+
+    from xlasr.diagnosis.probes import ProbeSettings
+    from xlasr.diagnosis.probes import probe as ask
+    from xlasr.files import write_text
+    from xlasr.reporting.probes import show_probe
+
+    if out is not None and out.exists():
+        raise UsageError(f"{out} exists; name another file")
+    settings = ProbeSettings(updates=updates, lr=lr, seed=seed)
+    found = ask(
+        base,
+        corpus,
+        task,
+        random=random,
+        whole=whole,
+        clips=clips,
+        settings=settings,
+        progress=True,
+    )
+    facts = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False)
+    if out is not None:
+        write_text(out, facts + "\n")
+    if as_json:
+        print(facts)
+    else:
+        show_probe(Console(), found)
