@@ -91,7 +91,7 @@ def probe(
     ] = False,
     clips: Annotated[int, typer.Option(min=1, help="clips of a side at most")] = 1000,
     updates: Annotated[int, typer.Option(min=1, help="of the probe's weights")] = 1000,
-    lr: Annotated[float, typer.Option(help="the probe's learning rate, decaying to 0")] = 2e-3,
+    lr: Annotated[float, typer.Option(help="the probe's learning rate, decaying to 0")] = 5e-3,
     seed: Annotated[int, typer.Option(help="of new weights and the order of clips")] = 0,
     out: Annotated[Path | None, typer.Option(help="write everything to this JSON file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="everything as JSON")] = False,

@@ -260,7 +260,7 @@ def train_probe(
             group["lr"] = settings.lr * (1 - (update - 1) / settings.updates)
         loss = probe.loss(clips)
         if not bool(torch.isfinite(loss)):
-            raise TrainingStopped(f"the probe's loss is {float(loss)} at update {update}")
+            raise TrainingStopped(f"the probe's loss is {loss.item()} at update {update}")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
