@@ -51,8 +51,11 @@ def show_probe(console: Console, result: ProbeResult) -> None:
         _say(console, f"all clips went through: {result.condition}")
     if result.rows[0].usual is not None:
         _say(console, "most frequent: the error of always saying the most frequent training label")
-    notes = [*result.notes, *([result.error.note] if result.error.note else [])]
-    for note in notes:
+    told: dict[str, list[str]] = {}
+    for row in result.rows:
+        for note in filter(None, row.error.note.split("; ")):
+            told.setdefault(note, []).append(row.language or "all")
+    for note in [*result.notes, *(f"{', '.join(rows)}: {note}" for note, rows in told.items())]:
         console.print(Text.assemble(("note: ", "bold"), note))
 
 

@@ -264,7 +264,7 @@ def test_the_command(base: str, voices: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "probe.json"
     page = CliRunner().invoke(app, ["probe", *words_, "--out", str(out)], env={"COLUMNS": "80"})
     assert page.exit_code == 0, page.output
-    for told in ("speakers: ", "error rate", "most frequent", "all clips went through: gsm"):
+    for told in ("speakers: ", "error rate", "most frequent", "through: gsm", "note: all: only 4"):
         assert told in page.output
     facts = json.loads(out.read_text())
     assert facts["rows"][0]["n_clips"] == 8 and facts["settings"]["updates"] == 60
