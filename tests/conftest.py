@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from xlasr.errors import XlasrError
@@ -19,6 +20,9 @@ from xlasr.errors import XlasrError
 # Tiny models gain nothing from threads, and threads that spin beside other work cost minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Hypothesis's deadlines are timings: beside other work they fail for no fault of ours.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def fetched(fetch: Callable[[], Path]) -> Path:
