@@ -10,7 +10,7 @@ import pytest
 
 from xlasr.data import Card, Corpus, Utterance, prepare, write_corpus
 from xlasr.data.audio import decode, write_wav
-from xlasr.data.faces import FPS, MARK, face_rng, render, render_faces
+from xlasr.data.faces import FPS, MARK, Canvas, face_rng, render, render_faces
 from xlasr.data.mouths import drift, mouth_of_speech
 from xlasr.data.video import frames_at, measure
 from xlasr.errors import UnknownName, UsageError
@@ -152,3 +152,24 @@ def test_bad_requests(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty"):
         render_faces(corpus.path, tmp_path / "taken")
     assert not (tmp_path / "a").exists()
+
+
+def test_only_the_box_around_an_ellipse_is_painted() -> None:
+    """What lies outside the box has nothing of it: the same as painting the whole picture."""
+    rng = np.random.default_rng(3)
+    for size in (32, 50):
+        line = (np.arange(size) + 0.5) * 2 / size - 1
+        for _ in range(40):
+            x, y = rng.uniform(-1.5, 1.5, (2, 4))
+            rx, ry = rng.uniform(0.005, 0.7, (2, 4))
+            roll = rng.uniform(-2, 2, 4)
+            (_, rows, columns), share = Canvas(size).ellipse(x, y, rx, ry, roll)
+            found = np.zeros((4, size, size))
+            found[:, rows, columns] = share
+            for i in range(4):
+                dx, dy = np.meshgrid(line - x[i], line - y[i])
+                across = dx * np.cos(roll[i]) + dy * np.sin(roll[i])
+                down = dy * np.cos(roll[i]) - dx * np.sin(roll[i])
+                far = np.hypot(across / rx[i], down / ry[i])
+                wanted = np.clip((1 - far) * min(rx[i], ry[i]) * size / 2 + 0.5, 0, 1)
+                np.testing.assert_allclose(found[i], wanted, atol=1e-4)

@@ -59,8 +59,8 @@ class Canvas:
 
     def ellipse(
         self, x: Floats, y: Floats, rx: Floats, ry: Floats, roll: Floats
-    ) -> NDArray[np.float32]:
-        """How much of each pixel lies inside an ellipse: (n, size, size), 0 to 1, soft edges.
+    ) -> tuple[tuple[slice, slice, slice], NDArray[np.float32]]:
+        """How much of each pixel lies inside an ellipse, 0 to 1, soft edges.
 
         Args:
             x: (n,) of the centre.
@@ -68,15 +68,26 @@ class Canvas:
             rx: (n,) half-width.
             ry: (n,) half-height.
             roll: (n,) radians, clockwise.
+
+        Returns:
+            The box of (n, size, size) outside of which no frame has any of it, and its shares.
         """
+        reach = np.maximum(rx, ry) * (1 + 1 / (np.minimum(rx, ry) * self.size))
+        rows, columns = (self._span(centre, reach) for centre in (y, x))
         line = (np.arange(self.size, dtype=np.float32) + 0.5) * 2 / self.size - 1
-        dx = line[None, None, :] - _each(x)
-        dy = line[None, :, None] - _each(y)
+        dx = line[None, None, columns] - _each(x)
+        dy = line[None, rows, None] - _each(y)
         cos, sin = _each(np.cos(roll)), _each(np.sin(roll))
         across, down = dx * cos + dy * sin, dy * cos - dx * sin
         far = np.sqrt((across / _each(rx)) ** 2 + (down / _each(ry)) ** 2)
         thin = _each(np.minimum(rx, ry)) * self.size / 2  # pixels
-        return np.clip((1 - far) * thin + 0.5, 0.0, 1.0)
+        return (slice(None), rows, columns), np.clip((1 - far) * thin + 0.5, 0.0, 1.0)
+
+    def _span(self, centre: Floats, reach: Floats) -> slice:
+        """Rows, or columns, between the ends of what reaches so far around the centres."""
+        first = int((float((centre - reach).min()) + 1) * self.size / 2) - 1
+        last = int((float((centre + reach).max()) + 1) * self.size / 2) + 2
+        return slice(min(self.size, max(0, first)), max(0, min(self.size, last)))
 
 
 def render(
@@ -152,11 +163,11 @@ def _draw(
         """An ellipse at (x, y) of the face, which is placed, rolled and scaled."""
         at_x = now["x"] + scale * (x * np.cos(roll) - y * np.sin(roll))
         at_y = now["y"] + scale * (x * np.sin(roll) + y * np.cos(roll))
-        share = canvas.ellipse(at_x, at_y, rx * scale, ry * scale, roll)[..., None]
-        np.add(picture, share * (colour.astype(np.float32) - picture), out=picture)
+        box, share = canvas.ellipse(at_x, at_y, rx * scale, ry * scale, roll)
+        picture[box] += share[..., None] * (colour.astype(np.float32) - picture[box])
 
-    ball = canvas.ellipse(now["ball_x"], now["ball_y"], still + 0.14, still + 0.14, still)
-    picture += ball[..., None] * (colours["ball"].astype(np.float32) - picture)
+    box, ball = canvas.ellipse(now["ball_x"], now["ball_y"], still + 0.14, still + 0.14, still)
+    picture[box] += ball[..., None] * (colours["ball"].astype(np.float32) - picture[box])
     wide, turn = now["wide"], now["turn"]
     paint(colours["hair"], still, still - 0.14, 0.62 * wide, still + 0.74)
     paint(skin, still, still, 0.54 * wide, still + 0.70)
@@ -203,7 +214,10 @@ def write_video(
         comment: Kept in the file.
     """
     import av
+    from av.video.reformatter import VideoReformatter
 
+    # one for all frames: a new one plans the conversion anew; left to encode(), bytes may differ
+    reformatter = VideoReformatter()
     container: Any = av.open(str(path), "w", format="mp4")
     with container:
         container.metadata["comment"] = comment
@@ -219,7 +233,7 @@ def write_video(
                 video.options = {"crf": "20", "preset": "veryfast"}
                 video.codec_context.thread_count = 1  # more of them give other bytes
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture = picture.reformat(format="yuv420p")  # left to encode(), bytes may differ
+            picture = reformatter.reformat(picture, format="yuv420p")
             picture.pts, picture.time_base = number, Fraction(1, fps)
             container.mux(video.encode(picture))
         if video is not None:
