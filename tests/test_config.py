@@ -95,7 +95,11 @@ def test_mistakes_of_every_kind_are_told_together() -> None:
         ({"augment": {"noise": {"snr": 3}}}, "ctc", "augment.noise.snr: unknown key. Did you mean"),
         ({"augment": {"noise": {"snr_db": [25, 5]}}}, "ctc", "the lowest ratio stands first"),
         ({"train": {"lora": {"tragets": []}}}, "ctc", "Did you mean 'targets'"),
-        ({"data": [{"path": "a", "wieght": 1}]}, "ctc", "data.0.wieght: unknown key. Did you mean"),
+        (
+            {"data": [{"path": "a", "wieght": 1}]},
+            "ctc",
+            "adapt.data.0.wieght: unknown key. Did you mean",
+        ),
         ({"name": "Stage One"}, "ctc", "stages.0.name"),
         ({}, "rnnt", "family"),
     ],
@@ -231,7 +235,7 @@ def test_wrong_overrides_are_told_together_with_the_mistakes_of_the_file(tmp_pat
     found = caught.value.problems
     assert [p.split("'")[1] for p in found[:8]] == wrong[:8]
     assert "no stage 'adpat'. Did you mean 'adapt'" in found[1]
-    assert {p.split(":")[0] for p in found[8:]} == {"stages.0.bacth_s", "stages.0.optim.lrr"}
+    assert {p.split(":")[0] for p in found[8:]} == {"adapt.bacth_s", "adapt.optim.lrr"}
     assert "Did you mean 'lr'" in str(caught.value)
 
 

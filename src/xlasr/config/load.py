@@ -36,17 +36,29 @@ def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
         # pydantic looks at what lies between fields only where every field is right
         found = [dict(e) for e in error.errors() if e["type"] != "value_error" or e["loc"]]
         between = misfits(tree) if isinstance(tree, Mapping) else []
-        raise ConfigError(source, [_explain(e) for e in found] + between) from None
+        raise ConfigError(source, [_explain(e, tree) for e in found] + between) from None
 
 
-def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+def _explain(error: dict[str, Any], tree: Any) -> str:
+    where = _place(error["loc"], tree)
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
         known = _fields_at(error["loc"][:-1])
         return f"{where}: unknown key.{did_you_mean(key, known)}"
     found = "" if error["type"] == "missing" else f" (found {error['input']!r:.60})"
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{found if error['loc'] else ''}"
+
+
+def _place(loc: Sequence[Any], tree: Any) -> str:
+    """A location as ``--set`` writes it: a stage by its name, where it has one of its own."""
+    parts = [str(part) for part in loc]
+    if len(loc) > 2 and loc[0] == "stages" and isinstance(loc[1], int):
+        stages = tree["stages"]
+        names = [stage.get("name") if isinstance(stage, Mapping) else None for stage in stages]
+        name = names[loc[1]]
+        if isinstance(name, str) and names.count(name) == 1 and loc[2] != "name":
+            parts[:2] = [name]
+    return ".".join(parts) or "recipe"
 
 
 def _fields_at(loc: Sequence[Any]) -> list[str]:
