@@ -245,8 +245,7 @@ def test_no_evaluation_takes_the_place_of_another(
 def test_a_name_belongs_to_one_configuration(fresh: api.Run) -> None:
     wide = DecodeSettings(beam=2)
     assert api.evaluate(fresh, name="mine", decode=wide).name == "mine"
-    path = fresh.folder / "evaluations" / "mine.json"
-    before = path.read_bytes()
+    before = (path := fresh.folder / "evaluations" / "mine.json").read_bytes()
     with pytest.raises(UsageError, match=r"mine.json holds another evaluation .*'beam': 2"):
         api.evaluate(fresh, name="mine", decode=DecodeSettings(beam=3))
     assert path.read_bytes() == before
@@ -258,9 +257,10 @@ def test_a_name_belongs_to_one_configuration(fresh: api.Run) -> None:
     for wrong in ("a/b", "../x", "a b", "run:mine", ".hidden"):
         with pytest.raises(UsageError, match="no name of a file"):
             api.evaluate(fresh, name=wrong)
-    line = ["evaluate", str(fresh.folder), "--name", "told", "--beam", "2"]
-    shown = CliRunner().invoke(app, [*line, "--lines", "0"], catch_exceptions=False).output
-    assert "told.html" in shown and (fresh.folder / "evaluations" / "told.json").exists()
+    line = f"evaluate {fresh.folder} --int8 --beam 2 --lines 0".split()
+    shown = CliRunner().invoke(app, line, catch_exceptions=False).output
+    card = (fresh.folder / "README.md").read_text("utf-8")
+    assert "test-beam2-int8.html" in shown and "beam 2, int8" in card
 
 
 def test_what_is_written_again_with_less_is_said(fresh: api.Run) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xlasr.decoding import ctc, transducer
 from xlasr.decoding.ngram import NGram, build
-from xlasr.decoding.recognise import DecodeOptions
+from xlasr.decoding.recognise import DecodeOptions, token_confidence
 from xlasr.decoding.streaming import EndPoints, Heard, StreamDecoder, timed_words
 from xlasr.errors import DataError, RunError, UsageError
 from xlasr.features.streaming import FrameStatistics
@@ -156,6 +156,11 @@ def test_a_stream_without_end_points_is_the_clip(
     assert [h.is_final for h in found] == [False] * (len(found) - 1) + [True]
     final = found[-1]
     assert final.text == model.tokenizer.decode(whole.tokens).strip()
+    sure = token_confidence(whole, has_end=False)
+    assert (sure is None) == whole.looped
+    assert final.confidence == (None if sure is None else pytest.approx(sure, rel=1e-6))
+    assert final.as_json().get("confidence") == (sure and round(sure, 4))
+    assert not any("confidence" in h.as_json() for h in found[:-1])
     position_s = model.encoder.samples_per_position / 16_000
     wanted, new = [], True
     for token, frame in zip(whole.tokens, whole.frames, strict=True):

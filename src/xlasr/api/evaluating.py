@@ -90,6 +90,7 @@ def evaluate(
     part = written_split(data.split(split), opened.model)
     settings = (decode or opened.recipe.decode).model_dump(mode="json")
     usual = opened.recipe.decode.model_dump(mode="json")
+    settings |= {"int8": True} if opened.int8 else {}
     other = "" if data.sha256 == opened.facts["corpus"]["sha256"] else data.path.name
     chosen = _name(split, other, settings, usual, name)
     folder = opened.folder / "evaluations"
@@ -188,6 +189,8 @@ def _name(
             differs.append("greedy" if value == 1 else f"beam{value}")
         elif key == "lm_order":
             differs.append(f"lm{value}" if value else "no-lm")
+        elif key == "int8":
+            differs.append("int8")
         elif key == "lm_text":
             differs.append("+".join(Path(text).stem for text in value) or "no-lm-text")
         else:

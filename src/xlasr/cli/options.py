@@ -21,6 +21,9 @@ MaxHours = Annotated[
     typer.Option(min=0.01, help="refuse longer recordings, counted while they are decoded"),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")]
+Int8 = Annotated[
+    bool, typer.Option("--int8", help="8-bit weights in the encoder: smaller, faster on CPUs")
+]
 LengthBonus = Annotated[
     float | None, typer.Option(help="added for each letter (ctc); choose it on dev")
 ]

@@ -13,6 +13,7 @@ import typer
 from xlasr.cli.corpora import print_not_kept
 from xlasr.cli.options import (
     Beam,
+    Int8,
     LengthBonus,
     LmOrder,
     LmText,
@@ -117,9 +118,7 @@ def transcribe(
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
     length_bonus: LengthBonus = None,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="8-bit weights in the encoder: smaller, faster on CPUs")
-    ] = False,
+    int8: Int8 = False,
     stream: Annotated[
         bool,
         typer.Option("--stream", help="write texts while ONE recording or - (a pipe) is heard"),

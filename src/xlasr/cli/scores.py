@@ -9,6 +9,7 @@ import typer
 
 from xlasr.cli.options import (
     Beam,
+    Int8,
     LengthBonus,
     LmOrder,
     LmText,
@@ -38,6 +39,7 @@ def evaluate(
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
     length_bonus: LengthBonus = None,
+    int8: Int8 = False,
     conditions: Annotated[
         list[str] | None,
         typer.Option("--condition", help="noise:10, gsm, opus:6 or usual (these three): score too"),
@@ -61,7 +63,7 @@ def evaluate(
     from xlasr.reporting.terminal import show_evaluation
 
     console = Console()
-    opened = api.open_run(run)
+    opened = api.open_run(run, int8=int8)
     recipe = opened.recipe.decode
     decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus)
     result = api.evaluate(

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xlasr.data.annotations import TimedText
+from xlasr.data.annotations.document import confidence_of
 from xlasr.decoding.hypothesis import Hypothesis
-from xlasr.decoding.recognise import DecodeOptions, Search
+from xlasr.decoding.recognise import DecodeOptions, Search, token_confidence
 from xlasr.errors import RunError, UsageError
 from xlasr.features.logmel import SAMPLE_RATE
 from xlasr.models.heads import turn_to
@@ -62,7 +63,8 @@ class Heard(TimedText):
     A word begins with the encoder position that its first symbol was written at, and ends with that
     of its last one. These are places in the audio, not moments at which it was known: the
     algorithmic latency is not in them. How late a model writes a word that it has heard is not
-    taken off; for CTC and transducers that is some tenths of a second.
+    taken off; for CTC and transducers that is some tenths of a second. The confidence, of final
+    texts, is that of ``recognise.Recognised``.
 
     Args:
         is_final: It will not change any more; else a later one, partial or final, replaces it.
@@ -77,6 +79,7 @@ class Heard(TimedText):
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
             "text": self.text,
+            **confidence_of(self),
             "words": [
                 {"word": w.text, "start_s": round(w.start_s, 3), "end_s": round(w.end_s, 3)}
                 for w in self.words
@@ -217,7 +220,8 @@ class StreamDecoder:
         begin_s = self._first * self.position_s
         moved = [TimedText(begin_s + w.start_s, begin_s + w.end_s, w.text) for w in words]
         start_s, end_s = (moved[0].start_s, moved[-1].end_s) if moved else (begin_s, begin_s)
-        return Heard(start_s, end_s, self._text(found), moved, is_final=is_final)
+        sure = token_confidence(found, has_end=False) if is_final else None
+        return Heard(start_s, end_s, self._text(found), moved, confidence=sure, is_final=is_final)
 
     def _text(self, found: Hypothesis) -> str:
         return self.model.tokenizer.decode(found.tokens).strip()

@@ -73,3 +73,19 @@ def stage_name(stage: Mapping[str, Any]) -> str:
     """Name of a stage of ``run.json``, and the language it writes where it translates."""
     into = f" (into {stage['target']})" if stage.get("target") else ""
     return f"{stage.get('stage', '')}{into}"
+
+
+def decoding_words(decode: Mapping[str, Any], n_gram: str) -> str:
+    """How an evaluation was decoded: "beam 8, 5-gram 0.6, int8".
+
+    Args:
+        decode: Settings of the evaluation.
+        n_gram: What stands behind the order of the language model, where there is one.
+    """
+    beam = int(decode.get("beam", 1))
+    words = ["greedy" if beam == 1 else f"beam {beam}"]
+    if decode.get("lm_order"):
+        words.append(f"{decode['lm_order']}-gram {n_gram}")
+    if decode.get("int8"):
+        words.append("int8")
+    return ", ".join(words)

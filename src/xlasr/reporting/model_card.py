@@ -18,7 +18,16 @@ from typing import Any
 
 from xlasr.errors import CorpusError, DataError
 from xlasr.files import write_text
-from xlasr.reporting.formatting import duration, number, per_cent, short, span, stage_name, whole
+from xlasr.reporting.formatting import (
+    decoding_words,
+    duration,
+    number,
+    per_cent,
+    short,
+    span,
+    stage_name,
+    whole,
+)
 from xlasr.reporting.hub_metadata import Scored, metadata, words_first
 from xlasr.scoring import Score, rate_interval
 from xlasr.scoring.error_rates import Metric
@@ -82,7 +91,7 @@ def _evaluations(folder: Path, evaluation: Mapping[str, Any]) -> list[Scored]:
         except (OSError, ValueError) as error:
             raise DataError(f"{path} is damaged ({error}); evaluate again or remove it") from error
     for content in contents:
-        decode = _decoding(content.get("decode") or {})
+        decode = decoding_words(content.get("decode") or {}, "language model")
         base = content.get("base")
         entry = Scored(
             Path(str(content["corpus"])).name,
@@ -112,14 +121,6 @@ def _training_card(
         return {}
     found: dict[str, Any] = json.loads(corpus.card.to_json())
     return found
-
-
-def _decoding(decode: Mapping[str, Any]) -> str:
-    beam = int(decode.get("beam", 1))
-    text = "greedy" if beam == 1 else f"beam {beam}"
-    if decode.get("lm_order"):
-        text += f", {decode['lm_order']}-gram language model"
-    return text
 
 
 def _text(

@@ -16,7 +16,7 @@ import numpy as np
 
 from xlasr.reporting.compare.plot import Plot
 from xlasr.reporting.compare.rows import RunRow
-from xlasr.reporting.compare.table import Group, RunComparison
+from xlasr.reporting.compare.table import Group, RunComparison, series_key
 from xlasr.reporting.drawing import Palette, clip
 from xlasr.reporting.formatting import number, per_cent, short
 from xlasr.reporting.plots import curves
@@ -46,7 +46,7 @@ def minutes_plot(found: RunComparison) -> Plot | None:
     left_out = [r.row.label for r in found.results if not r.row.minutes]
     caption = (
         "Minutes of the run's own corpus that training heard, on a logarithmic axis. A line joins"
-        " runs of one recipe and one way of decoding."
+        " runs that differ in nothing but how much they heard and how long they trained."
     )
     if left_out:
         caption += f" Left out, minutes not known: {', '.join(left_out)}."
@@ -249,13 +249,11 @@ def _joined(
     palette: Palette,
     shifts: dict[str, float],
 ) -> None:
-    """Join the means of one recipe and one way of decoding, in the order of their minutes."""
-    series: dict[tuple[str, str, str], list[Group]] = {}
+    """Join the means of runs that differ in how much they heard, in that order."""
+    series: dict[tuple[str, ...], list[Group]] = {}
     for group in groups:
-        first = group.rows[0]
         if group.name in places:
-            key = (first.recipe, first.base_sha256, str(sorted(first.decode.items())))
-            series.setdefault(key, []).append(group)
+            series.setdefault(series_key(group.rows[0]), []).append(group)
     for members in series.values():
         members.sort(key=lambda group: places[group.name])
         for left, right in pairwise(members):

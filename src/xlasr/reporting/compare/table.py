@@ -15,7 +15,15 @@ from xlasr.reporting import comparison
 from xlasr.reporting.compare.notes import notes_of
 from xlasr.reporting.compare.rows import RunRow
 from xlasr.reporting.comparison import NAMES, Comparison, Pair
-from xlasr.reporting.formatting import duration, number, per_cent, short, span, whole
+from xlasr.reporting.formatting import (
+    decoding_words,
+    duration,
+    number,
+    per_cent,
+    short,
+    span,
+    whole,
+)
 from xlasr.scoring import RateInterval, Score, rate_interval, werr
 from xlasr.scoring.error_rates import Metric
 
@@ -193,6 +201,20 @@ def _identity(row: RunRow) -> dict[str, Any]:
     }
 
 
+def series_key(row: RunRow) -> tuple[str, ...]:
+    """What runs of one line in a plot over minutes share: all but how much they heard."""
+    flat = _flat(dict(row.settings))
+    same = {
+        k: v
+        for k, v in flat.items()
+        if not k.endswith(".minutes")
+        and not {"stop", "evaluate"} & set(k.split("."))
+        and not _idle(k, flat)
+    }
+    told = json.dumps([same, dict(row.decode)], sort_keys=True)
+    return row.recipe, row.base_sha256, told
+
+
 def _flat(value: Any, path: str = "") -> dict[str, str]:
     if isinstance(value, dict):
         parts = value.items()
@@ -256,13 +278,8 @@ def _have_one_base(rows: Sequence[RunRow]) -> bool:
 
 def decoding(row: RunRow) -> str:
     """Return how a run decodes, in words: "beam 8, 5-gram 0.6"."""
-    decode = row.decode
-    beam = int(decode.get("beam", 1))
-    text = "greedy" if beam == 1 else f"beam {beam}"
-    if decode.get("lm_order"):
-        extra = " with more text" if decode.get("lm_text") else ""
-        text += f", {decode['lm_order']}-gram {decode.get('lm_weight', 0):g}{extra}"
-    return text
+    extra = " with more text" if row.decode.get("lm_text") else ""
+    return decoding_words(row.decode, f"{row.decode.get('lm_weight', 0):g}{extra}")
 
 
 def minutes_cell(row: RunRow) -> str:
