@@ -17,16 +17,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from study import in_per_cent
 from xlasr.reporting.compare.folds import together
 from xlasr.scoring import Score, werr
 
 
-def score_of(run: Path, name: str) -> Score:
-    """What an evaluation of a run found; ids and groups bear the corpus's name."""
+def evaluation_of(run: Path, name: str) -> dict[str, Any]:
+    """What an evaluation of a run saved."""
     path = run / "evaluations" / f"{name}.json"
     if not path.exists():
         raise SystemExit(f"{path} is missing: the run was not evaluated under this name")
-    held = json.loads(path.read_text(encoding="utf-8"))
+    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return held
+
+
+def score_of(held: dict[str, Any]) -> Score:
+    """Its score; ids and groups bear the corpus's name."""
     score, corpus = Score.from_dict(held["adapted"]), Path(held["corpus"]).name
     mine = (
         replace(u, id=f"{corpus} {u.id}", group=f"{corpus} {u.group}") for u in score.utterances
@@ -34,9 +40,8 @@ def score_of(run: Path, name: str) -> Score:
     return replace(score, utterances=tuple(mine))
 
 
-def rare_of(run: Path, name: str) -> dict[str, float]:
+def rare_of(held: dict[str, Any]) -> dict[str, float]:
     """Error rates of words that training had never, seldom (below 5 times) and often."""
-    held = json.loads((run / "evaluations" / f"{name}.json").read_text(encoding="utf-8"))
     found: dict[str, Any] = (held.get("scorecard") or {}).get("rare_words") or {}
     kinds = ("unseen", "rare", "common")
     return {kind: round(100 * found[kind]["rate"], 1) for kind in kinds if kind in found}
@@ -46,9 +51,7 @@ def effect(before: Score, after: Score) -> dict[str, str]:
     """Fewer errors in per cent, with intervals."""
     row = {}
     for metric in ("wer", "cer"):
-        found = werr(before, after, metric)  # type: ignore[arg-type]
-        ends = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
-        row[f"fewer {metric} %"] = f"{100 * found.value:.1f} {ends}"
+        row[f"fewer {metric} %"] = in_per_cent(werr(before, after, metric))  # type: ignore[arg-type]
     return row
 
 
@@ -65,12 +68,12 @@ def main() -> None:
         one, separator, other = pair.partition("=")
         if not separator:
             parser.error(f"{pair!r} is no pair; write BEFORE=AFTER, two folders of runs")
-        before.append(score_of(Path(one), given.name))
-        after.append(score_of(Path(other), given.name))
+        held = [evaluation_of(Path(run), given.name) for run in (one, other)]
+        before.append(score_of(held[0]))
+        after.append(score_of(held[1]))
         row: dict[str, Any] = {"pair": f"{Path(one).name} -> {Path(other).name}"}
         row |= effect(before[-1], after[-1])
-        row["words before"] = rare_of(Path(one), given.name)
-        row["words after"] = rare_of(Path(other), given.name)
+        row["words before"], row["words after"] = map(rare_of, held)
         print(json.dumps(row, ensure_ascii=False))
     if len(before) > 1:
         row = {"pair": f"all {len(before)}"} | effect(together(before), together(after))

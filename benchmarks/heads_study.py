@@ -23,7 +23,16 @@ from typing import Any
 
 import torch
 
-from study import CORPORA, note, row_of, run_cell, test_scores
+from study import (
+    CORPORA,
+    budget,
+    check_cells,
+    note,
+    row_of,
+    run_cell,
+    study_parser,
+    test_scores,
+)
 from xlasr import api
 from xlasr.data.corpus import Corpus
 from xlasr.models.encoders import Context
@@ -56,11 +65,6 @@ def language_cells(corpora: Path) -> dict[str, tuple[Path, list[str]]]:
     for kind, settings in KINDS.items():
         cells[f"joint-{kind}"] = (corpora / first, [*settings, together])
     return cells
-
-
-def budget(stage: str, updates: int, every: int | None) -> list[str]:
-    """Settings of a stage's length."""
-    return [f"{stage}.stop.updates={updates}", f"{stage}.evaluate.every={every or updates}"]
 
 
 def more_of(run: api.Run) -> dict[str, Any]:
@@ -200,25 +204,17 @@ def study_phones(given: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run one of the two studies."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = study_parser(__doc__)
     parser.add_argument("corpora", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--phones", action="store_true")
     parser.add_argument("--updates", type=int, default=1500, help="for each language")
     parser.add_argument("--every", type=int, help="updates between looks at dev; default: the end")
     parser.add_argument("--minutes", type=float, default=10.0, help="of Czech, with --phones")
-    parser.add_argument("--only", action="append", help="a cell, such as cs-linear")
-    parser.add_argument("--set", action="append", default=[], help="adapt.field=value, all cells")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--test", action="store_true", help="decode the test split too")
     given = parser.parse_args()
     given.corpora, given.folder = given.corpora.absolute(), given.folder.absolute()
     known = language_cells(given.corpora)
-    if wrong := sorted(set(given.only or []) - set(known)):
-        parser.error(f"no cell {', '.join(wrong)}; there are: {', '.join(known)}")
+    check_cells(parser, given.only, known)
     given.folder.mkdir(parents=True, exist_ok=True)
     (study_phones if given.phones else study_heads)(given)
 

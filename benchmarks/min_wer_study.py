@@ -4,7 +4,7 @@
 
 Finished runs of one family (CTC, transducer, Whisper), one for each language, go on for as many
 updates once with MinWER (and a twentieth of their likelihood beside it) and once with their
-likelihood alone; rates, augmentation and all else are those of the recipe CTC-, transducer- or
+likelihood alone; rates, augmentation and all else are those of the recipe ctc-, transducer- or
 whisper-min-wer. Cells are ordinary runs in FOLDER (``benchmarks/study.py``): ``minwer-LANGUAGE``
 and ``more-LANGUAGE``. All are decoded greedily on test (``--test``), the runs that they begin from
 too, and the effects are those of ``benchmarks/effects.py``, each language and all together.
@@ -12,12 +12,11 @@ too, and the effects are those of ``benchmarks/effects.py``, each language and a
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
-from effects import effect, score_of
-from study import CORPORA, note, row_of, run_cell, test_scores
+from effects import effect, evaluation_of, score_of
+from study import CORPORA, budget, note, row_of, run_cell, study_parser, test_scores
 from xlasr import api
 from xlasr.reporting.compare.folds import together
 from xlasr.scoring import Score
@@ -47,15 +46,12 @@ def settings_of(family: str, kind: str, updates: int, every: int, unit: str = "w
     """
     alone = f"min-wer.objectives=[{LIKELIHOODS[family]}]"
     counted = f"min-wer.objectives.0.min_wer.unit={unit}"
-    length = [f"min-wer.stop.updates={updates}", f"min-wer.evaluate.every={min(every, updates)}"]
-    return [*length, alone if kind == "more" else counted]
+    return [*budget("min-wer", updates, every), alone if kind == "more" else counted]
 
 
 def main() -> None:
     """Make the cells, print their rows, then the effects."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = study_parser(__doc__, cells=False)
     parser.add_argument("corpora", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", required=True, help="folders of the runs; {} is the language")
@@ -63,10 +59,6 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=150)
     parser.add_argument("--every", type=int, default=50, help="updates between looks at dev")
     parser.add_argument("--unit", default="word", choices=["word", "character"])
-    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--test", action="store_true", help="decode the test splits too")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Score]] = {kind: [] for kind in ("start", *KINDS)}
@@ -91,7 +83,7 @@ def main() -> None:
         if given.test:
             test_scores(start, [])
             for kind, run in runs.items():
-                found[kind].append(score_of(run.folder, "test-greedy"))
+                found[kind].append(score_of(evaluation_of(run.folder, "test-greedy")))
     for before in ("start", "more") if given.test else ():
         pairs = list(zip(given.languages.split(","), found[before], found["minwer"], strict=True))
         for tag, one, other in pairs:

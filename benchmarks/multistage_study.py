@@ -30,20 +30,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import CORPORA, note, row_of, run_cell, test_scores
+from study import (
+    CORPORA,
+    budget,
+    check_cells,
+    greedily,
+    note,
+    row_of,
+    run_cell,
+    study_parser,
+    test_scores,
+    train_minutes,
+)
 from xlasr import api
 from xlasr.config import Recipe, load_recipe
 from xlasr.data import prepare
-from xlasr.data.corpus import Corpus
 from xlasr.data.faces import FOLLOWS, render_faces
 
 OTHER = {"cs": "nl", "nl": "cs"}
-BOTH = "[{kind: masked_autoencoder}, {kind: contrastive}]"
 PRE = {
     "none": None,
     "mae": "[{kind: masked_autoencoder}]",
     "clr": "[{kind: contrastive}]",
-    "both": BOTH,
+    "both": "[{kind: masked_autoencoder}, {kind: contrastive}]",
     "sound": "[{kind: masked_autoencoder, autoencoder: {video_weight: 0}}]",
 }
 MID = {
@@ -110,7 +119,7 @@ def render(corpora: Path, tie: str, seed: int) -> None:
 
 def mix_of(folders: list[Path], more: str = "") -> str:
     """The ``data`` of a stage: corpora heard in the proportion of their minutes."""
-    minutes = [Corpus.open(folder).card.splits["train"].minutes for folder in folders]
+    minutes = [train_minutes(folder) for folder in folders]
     entries = [
         f"{{path: {folder}, weight: {m / minutes[0]:.4g}{more}}}"
         for folder, m in zip(folders, minutes, strict=True)
@@ -126,17 +135,17 @@ def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
         of_stage["adapt"] = given.direct
     # two corpora of one stage in one order, so that the other target's cell shares the stage
     both = sorted(OTHER)
-    settings = [f"clips.data={mix_of([faces_of(given.corpora, t, given.tie) for t in both])}"]
+    settings = []
     if objectives := PRE[cell.pre]:
-        settings.append(f"clips.objectives={objectives}")
+        faces = [faces_of(given.corpora, tag, given.tie) for tag in both]
+        settings += [f"clips.data={mix_of(faces)}", f"clips.objectives={objectives}"]
     tags = sorted(speech[who] for who in MID[cell.mid])
     if tags:
         target = "" if cell.mid.startswith("asr") else ", target: en"
         folders = [given.corpora / CORPORA[tag] for tag in tags]
         settings.append(f"translate.data={mix_of(folders, target)}")
     for stage, updates in of_stage.items():
-        settings += [f"{stage}.stop.updates={updates}"]
-        settings += [f"{stage}.evaluate.every={max(1, min(updates, given.every))}"]
+        settings += budget(stage, updates, given.every)
     if cell.full:
         settings += ["adapt.train.part=full", f"adapt.optim.lr={SEEN_LR}"]
     recipe = load_recipe("multistage", [*settings, *given.set])
@@ -146,14 +155,12 @@ def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
         if stage.name in wanted:
             stages.append(stage.model_copy(update={"init": before}))
             before = stage.name
-    decode = recipe.decode.model_copy(update={"lm_order": 0, "beam": 1, "length_bonus": 0.0})
     decoder = recipe.decoder if tags else None
-    return recipe.model_copy(update={"stages": stages, "decode": decode, "decoder": decoder})
+    return greedily(recipe.model_copy(update={"stages": stages, "decoder": decoder}))
 
 
-def run_of(name: str, given: argparse.Namespace) -> api.Run:
+def run_of(name: str, cell: Cell, given: argparse.Namespace) -> api.Run:
     """The run of a cell."""
-    cell = cells()[name]
     label = name if cell.pre in ("none", "sound") else f"{name}-{given.tie}"
     return run_cell(
         given.folder / f"{label}-seed{given.seed}",
@@ -168,12 +175,9 @@ def run_of(name: str, given: argparse.Namespace) -> api.Run:
 
 def main() -> None:
     """Run the cells that are asked for and print a row for each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = study_parser(__doc__)
     parser.add_argument("corpora", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", action="append", help="a cell, such as both-other-cs")
     parser.add_argument("--list", action="store_true", help="name the cells and run none")
     parser.add_argument("--render", action="store_true", help="draw the faces first, where missing")
     parser.add_argument("--tie", default="medium", choices=list(FOLLOWS))
@@ -182,15 +186,10 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=1000, help="updates on letters")
     parser.add_argument("--direct", type=int, default=3000, help="updates of direct-TARGET")
     parser.add_argument("--every", type=int, default=250, help="updates between looks at dev")
-    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--test", action="store_true", help="decode the test split too")
     given = parser.parse_args()
     given.corpora, given.folder = given.corpora.absolute(), given.folder.absolute()
     known = cells()
-    if wrong := sorted(set(given.only or []) - set(known)):
-        parser.error(f"no cell {', '.join(wrong)}; there are: {', '.join(known)}")
+    check_cells(parser, given.only, known)
     if given.list:
         print("\n".join(known))
         return
@@ -198,7 +197,7 @@ def main() -> None:
         render(given.corpora, given.tie, given.seed)
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.only or known:
-        run = run_of(name, given)
+        run = run_of(name, known[name], given)
         row: dict[str, Any] = row_of(run, name)
         row["tie"] = given.tie
         row["stages"] = {

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from study import in_per_cent
 from xlasr.scoring import Score, rate_interval
 
 HEADER = (
@@ -23,8 +24,7 @@ HEADER = (
 
 def cell(score: Score, metric: Literal["wer", "cer"]) -> str:
     """A rate with its 95 % interval, in per cent."""
-    found = rate_interval(score, metric)
-    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return in_per_cent(rate_interval(score, metric))
 
 
 def row(run: Path, split: str) -> str:

@@ -19,7 +19,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from study import note, row_of, run_cell
+from study import (
+    budget,
+    check_cells,
+    greedily,
+    note,
+    row_of,
+    run_cell,
+    study_parser,
+    test_scores,
+    train_minutes,
+)
 
 BASE = Path(__file__).parents[1] / "recipes" / "bases" / "wav2vec2-small"
 CELLS = {
@@ -32,20 +42,16 @@ CELLS = {
 def recipe_of(kind: str, minutes: str, given: argparse.Namespace) -> Any:
     """The recipe of a cell: ssl-small with other data and budgets; for ``random`` its end alone."""
     from xlasr.config import load_recipe
-    from xlasr.data.corpus import Corpus
 
-    main = Corpus.open(given.corpus).card.splits["train"].minutes
+    main = train_minutes(given.corpus)
     mix = ["{path: main}"]
     for path in given.more:
-        weight = Corpus.open(path).card.splits["train"].minutes / main
+        weight = train_minutes(path) / main
         mix.append(f"{{path: {path.absolute()}, weight: {weight:.4f}}}")
-    every = given.every or given.updates
     settings = [
         f"pretrain.data=[{', '.join(mix)}]",
-        f"pretrain.stop.updates={given.pretrain}",
-        f"pretrain.evaluate.every={min(200, given.pretrain)}",
-        f"adapt.stop.updates={given.updates}",
-        f"adapt.evaluate.every={every}",
+        *budget("pretrain", given.pretrain, 200),
+        *budget("adapt", given.updates, given.every),
         "adapt.optim.average=1",
     ]
     if minutes == "few":
@@ -53,17 +59,16 @@ def recipe_of(kind: str, minutes: str, given: argparse.Namespace) -> Any:
     settings += given.set
     if kind == "ssl-frozen":
         settings.append("adapt.train.freeze={feature_encoder: true}")
-    recipe = load_recipe("ssl-small", settings)
-    decode = recipe.decode.model_copy(update={"lm_order": 0, "beam": 1, "length_bonus": 0.0})
-    stages = recipe.stages
+    recipe = greedily(load_recipe("ssl-small", settings))
     if kind == "random":
-        stages = [stages[-1].model_copy(update={"init": "base"})]
-    return recipe.model_copy(update={"stages": stages, "decode": decode})
+        alone = recipe.stages[-1].model_copy(update={"init": "base"})
+        recipe = recipe.model_copy(update={"stages": [alone]})
+    return recipe
 
 
 def main() -> None:
     """Run the cells that are asked for and print a row for each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--more", type=Path, nargs="*", default=[], help="corpora of other sound")
@@ -72,11 +77,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of the cells called few")
     parser.add_argument("--every", type=int, help="updates between looks at dev; None: the end")
     parser.add_argument("--base", type=Path, default=BASE)
-    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", action="append", choices=list(CELLS))
     given = parser.parse_args()
+    check_cells(parser, given.only, CELLS)
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.only or CELLS:
         kind, minutes = CELLS[name]
@@ -95,6 +97,8 @@ def main() -> None:
         if kind != "random":
             row["pretrain_dev_loss"] = round(run.summaries[0]["dev_loss"], 3)
             row["pretrain_audio_s"] = run.summaries[0]["audio_s"]
+        if given.test:
+            row |= test_scores(run, [])
         note(given.folder, row)
 
 

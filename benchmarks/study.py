@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,56 @@ import yaml
 from xlasr import api
 from xlasr.config import DecodeSettings, Recipe, load_recipe
 from xlasr.data.corpus import Corpus
-from xlasr.scoring import Score, rate_interval
+from xlasr.scoring import RateInterval, Score, rate_interval
 
 CORPORA = {tag: f"asterisk-{tag}" for tag in ("en", "es", "fr", "it")}
 CORPORA |= {tag: f"fillets-{tag}" for tag in ("nl", "cs")}
 """Folder of each language of the free speech."""
+
+
+def study_parser(doc: str | None, *, cells: bool = True) -> argparse.ArgumentParser:
+    """The options that every study has, ``--only`` where it has named cells; its own are added."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if cells:
+        parser.add_argument("--only", action="append", help="a cell; default: all")
+    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--test", action="store_true", help="decode the test split too, greedily")
+    return parser
+
+
+def check_cells(
+    parser: argparse.ArgumentParser, only: list[str] | None, known: Iterable[str]
+) -> None:
+    """End with the names there are where ``--only`` names another."""
+    known = list(known)
+    if wrong := sorted(set(only or []) - set(known)):
+        parser.error(f"no cell {', '.join(wrong)}; there are: {', '.join(known)}")
+
+
+def budget(stage: str, updates: int, every: int | None = None) -> list[str]:
+    """Settings of a stage's length; without ``every`` dev is looked at once, at the end."""
+    looks = min(every or updates, updates)
+    return [f"{stage}.stop.updates={updates}", f"{stage}.evaluate.every={looks}"]
+
+
+def greedily(recipe: Recipe) -> Recipe:
+    """The recipe without beam and language model."""
+    plain = {"lm_order": 0, "beam": 1, "length_bonus": 0.0}
+    return recipe.model_copy(update={"decode": recipe.decode.model_copy(update=plain)})
+
+
+def train_minutes(corpus: Path) -> float:
+    """Minutes of its train side."""
+    return Corpus.open(corpus).card.splits["train"].minutes
+
+
+def in_per_cent(found: RateInterval) -> str:
+    """A rate and its interval as they stand in a table."""
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -135,33 +181,23 @@ def test_scores(run: api.Run, also: list[Path]) -> dict[str, str]:
             done = api.evaluate(run, corpus, name=name, with_base=False, decode=greedy)
             scored = done.adapted
         for metric in ("cer", "wer"):
-            rate = rate_interval(scored, metric)
-            ends = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            found[f"{name}_{metric}"] = f"{100 * rate.value:.1f} {ends}"
+            found[f"{name}_{metric}"] = in_per_cent(rate_interval(scored, metric))
     return found
 
 
 def main() -> None:
     """Run the cells that are asked for and print a row for each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = study_parser(__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", action="append", help="a cell of the table; default: all")
-    parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
     parser.add_argument("--suffix", default="", help="of the runs' names, for other settings")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--test", action="store_true", help="decode the test split too")
     parser.add_argument("--also", action="append", type=Path, default=[], help="and these corpora")
     parser.add_argument("--dev", action="store_true", help="decode dev of CORPUS, with the base")
     given = parser.parse_args()
     table = read_table(given.table)
     cells: dict[str, list[str]] = table["cells"]
-    if wrong := sorted(set(given.only or []) - set(cells)):
-        parser.error(f"no cell {', '.join(wrong)} in {given.table}; there are: {', '.join(cells)}")
+    check_cells(parser, given.only, cells)
     language = Corpus.open(given.corpus).card.language
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.only or cells:

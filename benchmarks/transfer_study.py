@@ -27,10 +27,19 @@ from pathlib import Path
 from typing import Any
 
 from min_wer_study import KINDS, settings_of
-from study import CORPORA, note, row_of, run_cell, test_scores
+from study import (
+    CORPORA,
+    budget,
+    check_cells,
+    note,
+    row_of,
+    run_cell,
+    study_parser,
+    test_scores,
+    train_minutes,
+)
 from xlasr import api
 from xlasr.config import load_recipe
-from xlasr.data.corpus import Corpus
 
 TARGETS = ("it", "fr", "nl", "cs")
 PROMPTS = ("en", "es", "fr", "it")
@@ -68,29 +77,24 @@ def mix_of(corpora: Path, minutes: dict[str, float]) -> str:
 
 def cells(corpora: Path, given: argparse.Namespace) -> dict[str, Cell]:
     """All cells by name."""
-
-    def budget(stage: str, updates: int) -> list[str]:
-        every = max(1, min(updates, given.every))
-        return [f"{stage}.stop.updates={updates}", f"{stage}.evaluate.every={every}"]
-
-    warm, lattice = budget("warm", given.warm), given.updates
+    every, lattice = given.every, given.updates
+    warm = budget("warm", given.warm, every)
     found: dict[str, Cell] = {}
 
     def pretrain(name: str, leading: str, minutes: dict[str, float]) -> None:
         mix = mix_of(corpora, minutes)
-        length = [*warm, *budget("pretrain", lattice)]
+        length = [*warm, *budget("pretrain", lattice, every)]
         data = [f"warm.data={mix}", f"pretrain.data={mix}"]
         found[name] = Cell("transducer-pretrain", leading, [*length, *data])
 
-    spoken = {tag: _minutes(corpora / name) for tag, name in CORPORA.items()}
+    spoken = {tag: train_minutes(corpora / name) for tag, name in CORPORA.items()}
     # as many updates on the target as it has alone
-    adapt = budget("adapt", given.warm + lattice)
+    adapt = budget("adapt", given.warm + lattice, every)
+    alone = [*warm, *budget("adapt", lattice, every)]
     for tag in TARGETS:
-        found[f"mono-{tag}"] = Cell("transducer-small", tag, [*warm, *budget("adapt", lattice)])
+        found[f"mono-{tag}"] = Cell("transducer-small", tag, alone)
         whole = "context={slack: 16, multiple: 16}"
-        found[f"whole-{tag}"] = Cell(
-            "transducer-small", tag, [*found[f"mono-{tag}"].settings, whole]
-        )
+        found[f"whole-{tag}"] = Cell("transducer-small", tag, [*alone, whole])
         others = {other: m for other, m in spoken.items() if other != tag}
         pretrain(f"pre-{tag}", next(iter(others)), others)
         ways = {"enc": [], "full": ["adapt.output.mode=extend"]}
@@ -120,10 +124,6 @@ def cells(corpora: Path, given: argparse.Namespace) -> dict[str, Cell]:
     return found
 
 
-def _minutes(corpus: Path) -> float:
-    return Corpus.open(corpus).card.splits["train"].minutes
-
-
 def run_of(name: str, known: dict[str, Cell], given: argparse.Namespace) -> api.Run:
     """The run of a cell; those it begins from are made first."""
     cell = known[name]
@@ -150,26 +150,18 @@ def updates_to(run: api.Run, cer: float) -> int | None:
 
 def main() -> None:
     """Run the cells that are asked for and print a row for each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = study_parser(__doc__)
     parser.add_argument("corpora", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", action="append", help="a cell, such as enc-it; default: all")
     parser.add_argument("--list", action="store_true", help="name the cells and run none")
     parser.add_argument("--warm", type=int, default=400, help="updates of CTC alone")
     parser.add_argument("--updates", type=int, default=600, help="updates of the lattice")
     parser.add_argument("--more", type=int, default=150, help="updates of MinWER, or of more")
     parser.add_argument("--every", type=int, default=100, help="updates between looks at dev")
-    parser.add_argument("--set", action="append", default=[], help="stage.field=value, where it is")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--test", action="store_true", help="decode the test split too")
     given = parser.parse_args()
     given.corpora, given.folder = given.corpora.absolute(), given.folder.absolute()
     known = cells(given.corpora, given)
-    if wrong := sorted(set(given.only or []) - set(known)):
-        parser.error(f"no cell {', '.join(wrong)}; there are: {', '.join(known)}")
+    check_cells(parser, given.only, known)
     if given.list:
         print("\n".join(known))
         return
