@@ -35,7 +35,7 @@ def study_parser(doc: str | None, *, cells: bool = True) -> argparse.ArgumentPar
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     if cells:
-        parser.add_argument("--only", action="append", help="a cell; default: all")
+        parser.add_argument("--only", nargs="+", action="extend", help="cells; default: all")
     parser.add_argument("--set", action="append", default=[], help="stage.field=value, all cells")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
