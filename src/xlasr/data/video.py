@@ -93,9 +93,13 @@ def frames_at(
     Raises:
         VideoError: As ``measure``, as far as it is decoded.
     """
+    from av.video.reformatter import VideoReformatter
+
     path = Path(path)
     found: list[NDArray[np.uint8]] = []
     shown: Any = None
+    # one for all pictures: a new one plans the conversion anew, which takes longer than converting
+    reformatter = VideoReformatter()
     size: tuple[int, int] | None = None
     with _opened(path) as (container, stream, origin_s):
         if times_s and times_s[0] > _SEEK_S:
@@ -107,7 +111,7 @@ def frames_at(
                 if times_s[len(found)] + _NEXT_S >= at_s:
                     break
                 if picture is None:
-                    size, picture = _rgb(shown, size, short_side)
+                    size, picture = _rgb(reformatter, shown, size, short_side)
                 found.append(picture)
             if len(found) == len(times_s):
                 break
@@ -115,7 +119,7 @@ def frames_at(
         if shown is None:
             raise VideoError(f"{path}: not one picture in it. Copy or export the file again.")
         if len(found) < len(times_s):
-            size, picture = _rgb(shown, size, short_side)
+            size, picture = _rgb(reformatter, shown, size, short_side)
             found += [picture] * (len(times_s) - len(found))
     return np.stack(found)
 
@@ -180,7 +184,7 @@ def _upright_size(frame: Any) -> tuple[int, int]:
 
 
 def _rgb(
-    frame: Any, size: tuple[int, int] | None, short_side: int | None
+    reformatter: Any, frame: Any, size: tuple[int, int] | None, short_side: int | None
 ) -> tuple[tuple[int, int], NDArray[np.uint8]]:
     """Return (width, height) before turning, and the picture (height, width, 3), upright."""
     if size is None:
@@ -188,5 +192,5 @@ def _rgb(
         size = max(1, round(frame.width * shrink)), max(1, round(frame.height * shrink))
     smaller = size[0] < frame.width
     how = "AREA" if smaller else "BILINEAR"
-    rgb = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation=how)
+    rgb = reformatter.reformat(frame, *size, format="rgb24", interpolation=how)
     return size, np.rot90(rgb.to_ndarray(), _quarters(frame)).copy()
