@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny
-from tests.objectives.families import FAMILIES, LETTERS, Spoken, logits, models, seq2seq
+from tests.objectives.families import FAMILIES, LETTERS, Spoken, logits, models, seq2seq, transducer
 from torch import Tensor, nn
 
-from xlasr.config import ObjectiveSettings
+from xlasr.config import MinWerSettings, ObjectiveSettings
 from xlasr.data.learnt_text import LearntText
 from xlasr.decoding.hypothesis import Hypothesis
+from xlasr.decoding.recognise import hypotheses
+from xlasr.decoding.transducer import beam
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.run import from_base
@@ -26,6 +28,7 @@ from xlasr.objectives.min_wer import (
     distinct_texts,
     evaluation_mode,
     expected_errors,
+    list_options,
     min_wer,
 )
 
@@ -212,6 +215,16 @@ def test_no_more_hypotheses_than_were_asked_for() -> None:
     long = min_wer(Spoken(), states, lens, [listed("a", "b", "a", "ab", "a b")], how(n_best=2))
     short = min_wer(Spoken(), states, lens, [listed("a", "b", "a")], how(n_best=2))
     assert long.item() == short.item()
+
+
+def test_lists_of_a_transducer_are_searched_with_one_symbol_a_frame(tmp_path: Path) -> None:
+    model, states, lens = transducer(tmp_path), logits(1, 2, 32), torch.tensor([2 * 320])
+    options = list_options(MinWerSettings(n_best=8))
+    found = hypotheses(model, states, lens, options, 8)[0]
+    one_a_frame = beam(model, states[0], beam=8, n_best=8, modified=True)
+    assert [h.tokens for h in found] == [h.tokens for h in one_a_frame]
+    assert max(len(h.tokens) for h in found) == 2  # frames
+    assert max(len(h.tokens) for h in beam(model, states[0], beam=8, n_best=8)) > 2
 
 
 def test_letters_that_the_model_cannot_write_are_not_in_its_hypotheses() -> None:

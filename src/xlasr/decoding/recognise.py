@@ -36,6 +36,8 @@ class DecodeOptions:
         length_bonus: Added for each token.
         batch_s: Seconds of padded audio decoded together.
         full_context: Give Whisper's encoder the whole 30 s, as other runtimes do.
+        one_a_frame: A transducer's beam writes at most one symbol in a frame, as one of the
+            modified topology must: four times as fast, and nearly the same lists.
     """
 
     beam: int = 1
@@ -44,6 +46,7 @@ class DecodeOptions:
     length_bonus: float = 0.0
     batch_s: float = 60.0
     full_context: bool = False
+    one_a_frame: bool = False
 
     @property
     def is_greedy(self) -> bool:
@@ -78,7 +81,7 @@ class Search:
             self._search = (
                 transducer.GreedySearch(model, modified=modified)
                 if options.is_greedy
-                else transducer.BeamSearch(model, modified=modified, **fused)
+                else transducer.BeamSearch(model, modified=modified or options.one_a_frame, **fused)
             )
 
     @torch.inference_mode()

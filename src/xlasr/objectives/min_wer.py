@@ -134,6 +134,11 @@ def count_errors(
     return errors, n_symbols
 
 
+def list_options(how: MinWerSettings) -> DecodeOptions:
+    """How lists are searched: quickly, since every hypothesis is scored anew by its full sum."""
+    return DecodeOptions(beam=how.n_best, one_a_frame=True)
+
+
 def distinct_texts(model: Any, found: Sequence[Hypothesis]) -> tuple[str, ...]:
     """Texts of hypotheses, each once, in their order: two spellings of a text are one.
 
@@ -164,9 +169,7 @@ def _written(
         at = torch.tensor(rows, device=states.device)
         lens = input_lens.to(states.device)[at]
         with evaluation_mode(model):
-            decoded = hypotheses(
-                model, states.detach()[at], lens, DecodeOptions(beam=how.n_best), how.n_best
-            )
+            decoded = hypotheses(model, states.detach()[at], lens, list_options(how), how.n_best)
         for row, found in zip(rows, decoded, strict=True):
             carried[row] = distinct_texts(model, found)
     return [found or () for found in carried]

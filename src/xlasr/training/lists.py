@@ -15,12 +15,12 @@ from typing import Any
 
 from xlasr.config import MinWerSettings, Stage
 from xlasr.data.phones import FORM
-from xlasr.decoding.recognise import DecodeOptions, n_best_lists
+from xlasr.decoding.recognise import n_best_lists
 from xlasr.errors import DataError, UsageError
 from xlasr.files import sha256, write_text
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel
-from xlasr.objectives.min_wer import count_errors, distinct_texts, evaluation_mode
+from xlasr.objectives.min_wer import count_errors, distinct_texts, evaluation_mode, list_options
 from xlasr.scoring.normalisers import is_unspaced
 from xlasr.training.metrics import Progress
 from xlasr.training.sets import TrainingSet
@@ -139,7 +139,7 @@ def _decode(data: TrainingSet, how: MinWerSettings, model: SpeechModel, path: Pa
             model,
             data.samples,
             data.durations_s.tolist(),
-            DecodeOptions(beam=how.n_best),
+            list_options(how),
             how.n_best,
         )
     model.to(before)
