@@ -46,7 +46,7 @@ class TranslatedSplit(Split):
             raise DataError(
                 f"{split.folder}: no utterance of {split.name!r} has a translation into "
                 f"{target!r}; found: {', '.join(known) or 'none'}. `xlasr prepare` keeps those of "
-                f"fillets-cs and fillets-nl, of MuST-C, and a table's column {field_of(target)}"
+                f"fillets-* and asterisk-*, of MuST-C, and a table's column {field_of(target)}"
             )
         self._index = self._index[has]
         self.durations_s = self._index["duration_s"]

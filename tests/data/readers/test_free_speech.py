@@ -79,6 +79,10 @@ def test_prompts_in_miniature(tmp_path: Path) -> None:
     doc = tmp_path / "usr/share/doc/asterisk-core-sounds-it"
     (sounds / "letters").mkdir(parents=True)
     doc.mkdir(parents=True)
+    english = tmp_path / "usr/share/doc/asterisk-core-sounds-en"
+    english.mkdir()
+    with gzip.open(english / "core-sounds-en.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("hello: Hello world.\nletters/O: [a sound]\nsilent: Hush\n")
     for key in ("hello", "beep", "letters/O", "unknown"):
         # Any bytes are G.722: 64 kbit/s, so 8000 of them are a second.
         (sounds / f"{key}.g722").write_bytes(np.random.default_rng(1).bytes(8000))
@@ -90,6 +94,8 @@ def test_prompts_in_miniature(tmp_path: Path) -> None:
     assert corpus.card.quarantined == {"missing audio": 1, "missing text": 1, "not speech": 1}
     got = {u.id: u for name in corpus.splits for u in corpus.split(name)}
     assert got["hello"].text == "Ciao: mondo." and got["hello"].speaker == "it_IT_m_Carlo"
+    assert got["hello"].custom["translation_en"] == "Hello world."
+    assert "translation_en" not in got["letters/O"].custom  # what is not words is no translation
     assert got["letters/O"].group == "letters/o"  # the same prompt as "letters/o" elsewhere
     assert got["hello"].duration_s == pytest.approx(1.0, abs=0.01)
 
@@ -108,6 +114,7 @@ def test_a_second_voice_has_the_texts_of_the_first(tmp_path: Path) -> None:
     assert corpus.card.quarantined == {"missing audio": 1, "missing text": 1}
     (utterance,) = corpus.split("train")
     assert (utterance.text, utterance.speaker) == ("Au revoir.", "fr")
+    assert "translation_en" not in utterance.custom  # no English there
     assert utterance.duration_s == pytest.approx(1.0, abs=0.05)
 
 

@@ -2,7 +2,8 @@
 
 ``usr/share/asterisk/sounds/LANG_REGION_SEX_NAME/KEY.g722`` is spoken (raw G.722, 16 kHz), and
 ``usr/share/doc/asterisk-core-sounds-LANG/core-sounds-LANG.txt.gz`` has lines ``KEY: TEXT``. The
-same KEY means the same prompt in every language; it is the group.
+same KEY means the same prompt in every language; it is the group. Where the English texts are
+there too, each other prompt keeps its own as ``translation_en``.
 
 The second voices (``LANG/KEY.gsm``, telephone band) come without texts: theirs are those of the
 first voice's prompts of the same KEY, and at times they say it in other words.
@@ -34,7 +35,11 @@ SOURCES = {
         language=language,
         licence="CC-BY-SA-3.0",
         attribution=f"Asterisk core sounds, spoken by {speaker}; decoded from G.722 to WAV",
-        packages=(f"asterisk-core-sounds-{language}", f"asterisk-core-sounds-{language}-g722"),
+        packages=(
+            f"asterisk-core-sounds-{language}",
+            f"asterisk-core-sounds-{language}-g722",
+            *(() if language == "en" else ("asterisk-core-sounds-en",)),
+        ),
         reader="asterisk",
         group_rule="key of the prompt",
         about=f"telephone prompts, about 25 minutes, one speaker ({speaker})",
@@ -74,6 +79,8 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     if not doc.is_file() or not folders[0].is_dir():
         raise DataError(f"{root}: no Asterisk prompts of language {language!r} there.")
     prompts = _prompts(doc)
+    has_english = language != "en" and (root / _doc("en")).is_file()
+    english = texts(root, "en") if has_english else {}
     spoken = set()
     for folder in folders:
         for path in sorted(p for p in folder.rglob("*") if p.suffix in (".g722", ".gsm")):
@@ -84,8 +91,16 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
             elif _NOTE.match(prompts[key]):
                 quarantine.add(key, "not speech", f"its text is {prompts[key]!r}")
             else:
-                # Languages differ in case only ("letters/O", "letters/o"): one group.
-                yield RawRecord(key, path, prompts[key], speaker=folder.name, group=key.lower())
+                custom = {"translation_en": english[key][1]} if key in english else {}
+                yield RawRecord(
+                    key,
+                    path,
+                    prompts[key],
+                    speaker=folder.name,
+                    # Languages differ in case only ("letters/O", "letters/o"): one group.
+                    group=key.lower(),
+                    custom=custom,
+                )
     for key in sorted(set(prompts) - spoken):
         quarantine.add(key, "missing audio", f"no {key} in {folders[0].name}")
 
