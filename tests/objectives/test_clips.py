@@ -270,6 +270,29 @@ def test_pairs_fall_to_the_bound() -> None:
     assert float(contrastive(model, swapped, how, 0).detach()) > math.log(n)
 
 
+def test_what_all_clips_share_does_not_hide_what_differs() -> None:
+    """Without standardising, all cosines become 1 and the loss stays at log B: seen on speech."""
+    torch.manual_seed(0)
+    n = 8
+    model, features = model_of().train(), batch([6400] * n, [4] * n)
+    features.values = 2 + 0.1 * torch.randn(n, 40, 80)
+    assert features.video is not None
+    for row in range(n):
+        features.values[row, :, 8 * row : 8 * row + 8] += 0.5
+        features.video[row] = 120 + 5 * row
+    how = settings("contrastive")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for update in range(60):
+        loss = contrastive(model, features, how, update)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.2 * math.log(n)
+    alone = contrastive(model, batch([6400], [4]), how, 0)  # no batch to be standardised over
+    alone.backward()
+    assert float(alone.detach()) == 0.0
+
+
 # --- aids and misuse ------------------------------------------------------------------------
 
 
