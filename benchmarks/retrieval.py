@@ -1,6 +1,6 @@
 """Which pictures belong to this sound? Retrieval among held-out clips of equal length.
 
-    python benchmarks/retrieval.py MODEL CORPUS [--gallery 200] [--seconds 2]
+    python benchmarks/retrieval.py MODEL CORPUS [--gallery 200] [--seconds 2] [--window 0.64]
 
 MODEL is the folder of a stage with the objective contrastive (RUN/stages/0-clips/model), CORPUS one
 of clips with pictures. The first seconds of the longest held-out clips (test, then dev) are
@@ -62,8 +62,10 @@ def recalls(sound: Tensor, video: Tensor, first: int) -> Recall:
 
 
 @torch.inference_mode()
-def gallery(model: CTCModel, corpus: Corpus, size: int, seconds: float) -> tuple[Tensor, Tensor]:
-    """Sound and pictures of the longest held-out clips in their common space, (N, J) each."""
+def gallery(
+    model: CTCModel, corpus: Corpus, size: int, seconds: float, window_s: float | None
+) -> tuple[Tensor, Tensor]:
+    """Sound and pictures of the longest held-out clips in their common space, (N, W * J) each."""
     encoder = model.encoder
     if not isinstance(encoder, ConformerEncoder):
         raise SystemExit("this model has no encoder of clips; give the folder of a stage on clips")
@@ -83,9 +85,10 @@ def gallery(model: CTCModel, corpus: Corpus, size: int, seconds: float) -> tuple
         plain = AugmentSettings()
         items = [one.item(at, 1.0, plain, rng) for (one, at), rng in zip(part, rngs, strict=True)]
         batch = cut_to_shortest(part[0][0].features(model, items, 0, plain, rngs))
-        one, other = pooled(model, batch)
-        sound.append(one)
-        video.append(other)
+        for states, side in zip(pooled(model, batch, window_s), (sound, video), strict=True):
+            # the similarity of two clips is the mean of the cosines of their windows
+            windows = torch.nn.functional.normalize(states, dim=-1).unflatten(0, (len(part), -1))
+            side.append(windows.flatten(1))
     return torch.cat(sound), torch.cat(video)
 
 
@@ -98,11 +101,13 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--gallery", type=int, default=200, help="clips")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each clip")
+    parser.add_argument("--window", type=float, help="window_s of the stage, if it had one")
     given = parser.parse_args()
     model = load_model(given.model)
     if "contrastive" not in getattr(model, "aids", {}):
         raise SystemExit(f"{given.model} has no common space of sound and pictures")
-    sound, video = gallery(model.eval(), Corpus.open(given.corpus), given.gallery, given.seconds)
+    corpus, window_s = Corpus.open(given.corpus), given.window
+    sound, video = gallery(model.eval(), corpus, given.gallery, given.seconds, window_s)
     row = {"model": str(given.model), "clips": len(sound), "seconds": given.seconds}
     for first in (1, 10):
         row[f"recall@{first} sound to video"] = str(recalls(sound, video, first))

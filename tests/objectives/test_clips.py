@@ -20,7 +20,13 @@ from xlasr.models.conformer import Conformer, ConformerEncoder
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Features
 from xlasr.models.tokenizer import CharTokenizer
-from xlasr.objectives.contrastive import contrastive, cut_to_shortest, info_nce
+from xlasr.objectives.contrastive import (
+    contrastive,
+    cut_to_shortest,
+    in_windows,
+    info_nce,
+    pooled,
+)
 from xlasr.objectives.masked_autoencoder import draw_masked, masked_autoencoder, masked_error
 
 BOTH = ["masked_autoencoder", "contrastive"]
@@ -233,6 +239,30 @@ def test_pooling_and_pairing_leave_padding_out() -> None:
         contrastive(model, features, how, 0)
     for found in sides:
         torch.testing.assert_close(found[0], torch.cat(found[1:]), rtol=1e-4, atol=1e-5)
+
+
+def test_windows_by_hand() -> None:
+    shape = SMALL
+    assert (shape.tubelet, shape.fps) == (2, 12.5)  # 0.16 s, 4 positions
+    sound = torch.arange(2 * 19.0).reshape(2, 19, 1)
+    video = torch.arange(2 * 5.0 * shape.side**2).reshape(2, -1, 1)
+    heard, watched = in_windows(sound, video, 0.3, shape)  # two tubelets
+    assert heard.flatten().tolist() == [3.5, 11.5, 22.5, 30.5]
+    per = shape.side**2
+    assert watched.flatten().tolist() == [x * per - 0.5 for x in (1, 3, 6, 8)]
+    whole = in_windows(sound, video, 9.0, shape)  # longer than the clip
+    assert [x.flatten().tolist() for x in whole] == [[9, 28], [2.5 * per - 0.5, 7.5 * per - 0.5]]
+    assert in_windows(sound[:, :3], video, 0.01, shape)[0].shape == (2, 1)  # less than a tubelet
+
+
+def test_windows_are_compared_with_those_of_all_clips() -> None:
+    model, features = model_of(), batch([6400] * 2, [6] * 2)
+    sound, video = pooled(model, features, 0.16)
+    assert sound.shape == video.shape == (2 * 2, sound.shape[1])
+    found = contrastive(model, features, settings("contrastive", window_s=0.16), 0)
+    torch.testing.assert_close(found, info_nce(sound, video, PairSettings()))
+    with pytest.raises(ValueError, match="needs same_length"):
+        PairSettings(window_s=1.0, same_length=False)
 
 
 def test_clips_are_cut_to_the_shortest() -> None:

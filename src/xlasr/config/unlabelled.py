@@ -71,6 +71,19 @@ class PairSettings(Settings):
         description="all clips of a batch are cut to the shortest, or their length alone would "
         "tell which belong together",
     )
+    window_s: float | None = Field(
+        None,
+        gt=0,
+        description="means are over windows of so many seconds, whole tubelets, and each window of "
+        "the sound is told from all others, of its own clip too; without it over whole clips, as "
+        "in the paper",
+    )
+
+    @model_validator(mode="after")
+    def _windows_are_those_of_all(self) -> PairSettings:
+        if self.window_s is not None and not self.same_length:
+            raise ValueError("window_s needs same_length: the windows of all clips are compared")
+        return self
 
 
 class CropSettings(Settings):

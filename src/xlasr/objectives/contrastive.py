@@ -15,7 +15,14 @@ from torch import Tensor
 
 from xlasr.config import ObjectiveSettings, PairSettings
 from xlasr.features.logmel import HOP
-from xlasr.models.audiovisual import JointSpace, masked_mean, patch_lens, video_patches
+from xlasr.models.audiovisual import (
+    POSITIONS_PER_S,
+    JointSpace,
+    masked_mean,
+    patch_lens,
+    video_patches,
+)
+from xlasr.models.audiovisual_config import AudioVisualConfig
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Features
 from xlasr.objectives import SOUND_OBJECTIVES
@@ -77,18 +84,22 @@ def contrastive(
     how = settings.pairs
     if how.same_length:
         features = cut_to_shortest(features)
-    return info_nce(*pooled(model, features), how)
+    return info_nce(*pooled(model, features, how.window_s), how)
 
 
-def pooled(model: CTCModel, features: Features) -> tuple[Tensor, Tensor]:
+def pooled(
+    model: CTCModel, features: Features, window_s: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Sound and pictures of clips in their common space.
 
     Args:
         model: On an audio-visual base, with its aids.
-        features: A batch of clips.
+        features: A batch of clips; for windows all of one length.
+        window_s: Seconds of a window; None is the whole clip, and so is more than there is.
 
     Returns:
-        Projected means over time (B, J), and over time and space (B, J).
+        Projected means over time (B, J), and over time and space (B, J); with W windows in a clip
+        (B * W, J) each, those of a clip together.
     """
     encoder, viewer, joint = parts_of(model, "contrastive")
     if not isinstance(joint, JointSpace):
@@ -98,4 +109,32 @@ def pooled(model: CTCModel, features: Features) -> tuple[Tensor, Tensor]:
     behind = is_behind(encoder.out_lens(features.input_lens), states.shape[1])
     patches = video_patches(video, viewer.config)
     seen = viewer(patches, is_behind(patch_lens(video_lens, viewer.config), patches.shape[1]))
-    return joint.from_sound(masked_mean(states, behind)), joint.from_video(seen.mean())
+    if window_s is None:
+        return joint.from_sound(masked_mean(states, behind)), joint.from_video(seen.mean())
+    heard, watched = in_windows(states[:, ~behind[0]], seen.states, window_s, viewer.config)
+    return joint.from_sound(heard), joint.from_video(watched)
+
+
+def in_windows(
+    sound: Tensor, video: Tensor, window_s: float, config: AudioVisualConfig
+) -> tuple[Tensor, Tensor]:
+    """Means over windows of whole tubelets; what is left behind the last one is not looked at.
+
+    Args:
+        sound: (B, U, D) positions.
+        video: (B, N, E) patches in the order time, row, column.
+        window_s: Seconds of a window, at least one tubelet.
+        config: Shape of the model.
+
+    Returns:
+        (B * W, D) and (B * W, E), the windows of a clip together; W is at least 1.
+    """
+    tubelet_s = config.tubelet / config.fps
+    patches = max(1, round(window_s / tubelet_s)) * config.side**2
+    positions = round(patches // config.side**2 * tubelet_s * POSITIONS_PER_S)
+    n = max(1, min(sound.shape[1] // positions, video.shape[1] // patches))
+    parts = []
+    for states, size in ((sound, positions), (video, patches)):
+        whole = states[:, : n * size]
+        parts.append(whole.reshape(n * len(whole), -1, whole.shape[2]).mean(1))
+    return parts[0], parts[1]
