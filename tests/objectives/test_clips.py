@@ -255,12 +255,13 @@ def test_windows_by_hand() -> None:
     assert in_windows(sound[:, :3], video, 0.01, shape)[0].shape == (2, 1)  # less than a tubelet
 
 
-def test_windows_are_compared_with_those_of_all_clips() -> None:
+def test_clips_are_compared_window_by_window() -> None:
     model, features = model_of(), batch([6400] * 2, [6] * 2)
     sound, video = pooled(model, features, 0.16)
     assert sound.shape == video.shape == (2 * 2, sound.shape[1])
     found = contrastive(model, features, settings("contrastive", window_s=0.16), 0)
-    torch.testing.assert_close(found, info_nce(sound, video, PairSettings()))
+    apart = [info_nce(sound[i::2], video[i::2], PairSettings()) for i in range(2)]
+    torch.testing.assert_close(found, (apart[0] + apart[1]) / 2)
     with pytest.raises(ValueError, match="needs same_length"):
         PairSettings(window_s=1.0, same_length=False)
 

@@ -74,15 +74,14 @@ class PairSettings(Settings):
     window_s: float | None = Field(
         None,
         gt=0,
-        description="means are over windows of so many seconds, whole tubelets, and each window of "
-        "the sound is told from all others, of its own clip too; without it over whole clips, as "
-        "in the paper",
+        description="means are over windows of so many seconds, whole tubelets, and clips are told "
+        "apart in each; without it means are over whole clips, as in the paper",
     )
 
     @model_validator(mode="after")
     def _windows_are_those_of_all(self) -> PairSettings:
         if self.window_s is not None and not self.same_length:
-            raise ValueError("window_s needs same_length: the windows of all clips are compared")
+            raise ValueError("window_s needs same_length: clips are compared window by window")
         return self
 
 

@@ -84,7 +84,11 @@ def contrastive(
     how = settings.pairs
     if how.same_length:
         features = cut_to_shortest(features)
-    return info_nce(*pooled(model, features, how.window_s), how)
+    n = len(features.input_lens)
+    sound, video = (x.reshape(n, -1, x.shape[1]) for x in pooled(model, features, how.window_s))
+    # The windows of one clip are never compared: where in the clip each is gives them away.
+    at_once = [info_nce(s, v, how) for s, v in zip(sound.unbind(1), video.unbind(1), strict=True)]
+    return torch.stack(at_once).mean()
 
 
 def pooled(
