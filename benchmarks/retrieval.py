@@ -26,7 +26,7 @@ from xlasr.data.corpus import Corpus
 from xlasr.models.conformer import ConformerEncoder
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import load_model
-from xlasr.objectives.contrastive import cut_to_shortest, pooled
+from xlasr.objectives.contrastive import cut_to_shortest, pooled, standardised
 from xlasr.training.clips import ClipSet
 
 BATCH = 20
@@ -86,10 +86,18 @@ def gallery(
         items = [one.item(at, 1.0, plain, rng) for (one, at), rng in zip(part, rngs, strict=True)]
         batch = cut_to_shortest(part[0][0].features(model, items, 0, plain, rngs))
         for states, side in zip(pooled(model, batch, window_s), (sound, video), strict=True):
-            # the similarity of two clips is the mean of the cosines of their windows
-            windows = torch.nn.functional.normalize(states, dim=-1).unflatten(0, (len(part), -1))
-            side.append(windows.flatten(1))
-    return torch.cat(sound), torch.cat(video)
+            side.append(states.unflatten(0, (len(part), -1)))
+    return comparable(torch.cat(sound)), comparable(torch.cat(video))
+
+
+def comparable(windows: Tensor) -> Tensor:
+    """Projections (N, W, J) -> (N, W * J), whose cosines are the means of those of the windows.
+
+    They are standardised over the gallery, as in training over the batch: each side sees the mean
+    and variance of all its own clips, and nothing of the other side.
+    """
+    at_once = [standardised(one) for one in windows.unbind(1)]
+    return torch.nn.functional.normalize(torch.stack(at_once, 1), dim=-1).flatten(1)
 
 
 def main() -> None:

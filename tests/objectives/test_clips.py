@@ -26,6 +26,7 @@ from xlasr.objectives.contrastive import (
     in_windows,
     info_nce,
     pooled,
+    standardised,
 )
 from xlasr.objectives.masked_autoencoder import draw_masked, masked_autoencoder, masked_error
 
@@ -188,7 +189,7 @@ def test_it_learns_to_reconstruct() -> None:
 def test_info_nce_by_hand() -> None:
     sound = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     video = torch.tensor([[3.0, 0.0], [1.0, 1.0]])
-    how = PairSettings(temperature=0.5)
+    how = PairSettings(temperature=0.5, standardise=False)
     # cosines: [[1, s], [0, s]] with s = 1 / sqrt 2, over 0.5: [[2, 2s], [0, 2s]]
     s2 = math.sqrt(2)
     rows = [math.log(math.exp(2) + math.exp(s2)) - 2, math.log(1 + math.exp(s2)) - s2]
@@ -196,7 +197,7 @@ def test_info_nce_by_hand() -> None:
     wanted = (sum(rows) / 2 + sum(columns) / 2) / 2
     assert float(info_nce(sound, video, how)) == pytest.approx(wanted, rel=1e-5)
     # products: [[3, 1], [0, 2]], over 0.5: [[6, 2], [0, 4]]
-    plain = PairSettings(temperature=0.5, normalise=False)
+    plain = PairSettings(temperature=0.5, standardise=False, normalise=False)
     rows = [math.log(math.exp(6) + math.exp(2)) - 6, math.log(1 + math.exp(4)) - 4]
     columns = [math.log(math.exp(6) + 1) - 6, math.log(math.exp(2) + math.exp(4)) - 4]
     wanted = (sum(rows) / 2 + sum(columns) / 2) / 2
@@ -205,7 +206,7 @@ def test_info_nce_by_hand() -> None:
 
 
 def test_bounds() -> None:
-    how = PairSettings(temperature=0.1)
+    how = PairSettings(temperature=0.1, standardise=False)
     same = torch.ones(7, 4)
     assert float(info_nce(same, same, how)) == pytest.approx(math.log(7))
     # one apart from all others: cosine 1 against 0, so log(1 + 6 exp(-10))
@@ -216,6 +217,20 @@ def test_bounds() -> None:
     loss = info_nce(alone, torch.randn(1, 4), how)
     loss.backward()
     assert float(loss.detach()) == 0.0 and alone.grad is not None and not alone.grad.any()
+
+
+def test_both_sides_are_standardised_over_the_batch() -> None:
+    rows = torch.tensor([[1.0, 5.0], [3.0, 5.0], [5.0, 5.0]])
+    root = math.sqrt(1.5)
+    expected = torch.tensor([[-root, 0.0], [0.0, 0.0], [root, 0.0]])
+    torch.testing.assert_close(standardised(rows), expected, rtol=1e-4, atol=1e-4)
+    assert standardised(rows[:1]).equal(rows[:1])  # no batch
+    sound, video = torch.randn(2, 6, 4).unbind(0)
+    how, plain = PairSettings(), PairSettings(standardise=False)
+    moved = info_nce(100 + sound, 100 + 3 * video, how)
+    torch.testing.assert_close(moved, info_nce(sound, video, how), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(moved, info_nce(standardised(sound), standardised(video), plain))
+    assert abs(float(info_nce(100 + sound, 100 + video, plain)) - math.log(6)) < 0.1
 
 
 def test_pooling_and_pairing_leave_padding_out() -> None:

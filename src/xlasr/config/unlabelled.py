@@ -63,6 +63,11 @@ class PairSettings(Settings):
     """Telling which pictures belong to which sound (arXiv 2403.19822, section 3.1)."""
 
     temperature: float = Field(0.07, gt=0, description="of the similarities; 0.07 is CLIP's first")
+    standardise: bool = Field(
+        True,
+        description="both sides get mean 0 and variance 1 over the batch first; without it what "
+        "all clips share hides what differs, and on real speech nothing is learnt",
+    )
     normalise: bool = Field(
         True, description="similarity is the cosine; else the product of what is projected"
     )

@@ -182,38 +182,11 @@ class CommonDecoder(nn.Module):
 class JointSpace(nn.Module):
     """Linear projections of pooled sound and pictures, whose widths differ, to one space.
 
-    Means over a clip have most in common with those of every other clip. Unless that is taken
-    away, all cosines are near 1, and within fifty updates on real speech they were 1 and the
-    gradient gone. So both projections end with batch normalisation (without scale and shift, as in
-    MoCo v3, arXiv 2104.02057).
-
     Args:
         config: Its shape.
     """
 
     def __init__(self, config: AudioVisualConfig) -> None:
         super().__init__()
-        self.from_sound = nn.Sequential(
-            nn.Linear(config.hidden_size, config.joint_dim), _Standardised(config.joint_dim)
-        )
-        self.from_video = nn.Sequential(
-            nn.Linear(config.video_dim, config.joint_dim), _Standardised(config.joint_dim)
-        )
-
-
-class _Standardised(nn.BatchNorm1d):
-    """Batch normalisation of (B, J) in float32, for which one row alone is no batch."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, affine=False)
-
-    def forward(self, input: Tensor) -> Tensor:
-        with torch.autocast(input.device.type, enabled=False):
-            batch = self.training and len(input) > 1
-            found: Tensor = super().forward(input.float()) if batch else self._as_running(input)
-        return found
-
-    def _as_running(self, input: Tensor) -> Tensor:
-        return nn.functional.batch_norm(
-            input.float(), self.running_mean, self.running_var, eps=self.eps
-        )
+        self.from_sound = nn.Linear(config.hidden_size, config.joint_dim)
+        self.from_video = nn.Linear(config.video_dim, config.joint_dim)

@@ -35,7 +35,7 @@ def info_nce(sound: Tensor, video: Tensor, settings: PairSettings) -> Tensor:
     Args:
         sound: (B, J).
         video: (B, J): row i belongs to row i of ``sound``.
-        settings: Temperature and normalisation.
+        settings: Standardisation, normalisation and temperature.
 
     Returns:
         log B where nothing is known, 0 where everything is, and for a batch of one, which has
@@ -43,12 +43,28 @@ def info_nce(sound: Tensor, video: Tensor, settings: PairSettings) -> Tensor:
     """
     with torch.autocast(sound.device.type, enabled=False):
         sound, video = sound.float(), video.float()
+        if settings.standardise:
+            sound, video = standardised(sound), standardised(video)
         if settings.normalise:
             sound, video = (torch.nn.functional.normalize(x, dim=-1) for x in (sound, video))
         logits = sound @ video.T / settings.temperature
     own = torch.arange(len(logits), device=logits.device)
     one, other = (torch.nn.functional.cross_entropy(x, own) for x in (logits, logits.T))
     return (one + other) / 2
+
+
+def standardised(rows: Tensor) -> Tensor:
+    """Each column (B, J) with mean 0 and variance 1; one row alone stays as it is.
+
+    Means over a clip have most in common with those of every other clip: unless that is taken
+    away, all cosines are near 1, and within fifty updates on real speech they were 1 and the
+    gradient gone. It is the batch normalisation without scale and shift at the end of the
+    projections of MoCo v3 (arXiv 2104.02057), without its running means.
+    """
+    if len(rows) == 1:
+        return rows
+    variance, mean = torch.var_mean(rows, dim=0, unbiased=False)
+    return (rows - mean) * (variance + 1e-5).rsqrt()
 
 
 def cut_to_shortest(features: Features) -> Features:
