@@ -257,10 +257,11 @@ def test_a_name_belongs_to_one_configuration(fresh: api.Run) -> None:
     for wrong in ("a/b", "../x", "a b", "run:mine", ".hidden"):
         with pytest.raises(UsageError, match="no name of a file"):
             api.evaluate(fresh, name=wrong)
-    line = f"evaluate {fresh.folder} --int8 --beam 2 --lines 0".split()
-    shown = CliRunner().invoke(app, line, catch_exceptions=False).output
-    card = (fresh.folder / "README.md").read_text("utf-8")
-    assert "test-beam2-int8.html" in shown and "beam 2, int8" in card
+    line = f"evaluate {fresh.folder} --beam 2 --lines 0".split()
+    for more, name in ((["--name", "told"], "told"), (["--int8"], "test-beam2-int8")):
+        shown = CliRunner().invoke(app, [*line, *more], catch_exceptions=False).output
+        assert f"{name}.html" in shown and (fresh.folder / "evaluations" / f"{name}.json").exists()
+    assert "beam 2, int8" in (fresh.folder / "README.md").read_text("utf-8")
 
 
 def test_what_is_written_again_with_less_is_said(fresh: api.Run) -> None:

@@ -66,7 +66,7 @@ def draw_voice(rng: np.random.Generator) -> Voice:
 class Synthesiser:
     """espeak-ng in this process.
 
-    It draws from the clock: the same sentence lasts a few milliseconds more or less the next time.
+    It keeps a state: the same sentence lasts a few milliseconds more or less the next time.
     A corpus made of it is repeatable only as files; its sha256 says which.
 
     Args:

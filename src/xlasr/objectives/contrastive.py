@@ -63,8 +63,7 @@ def standardised(rows: Tensor) -> Tensor:
     """
     if len(rows) == 1:
         return rows
-    variance, mean = torch.var_mean(rows, dim=0, unbiased=False)
-    return (rows - mean) * (variance + 1e-5).rsqrt()
+    return torch.nn.functional.batch_norm(rows, None, None, training=True)
 
 
 def cut_to_shortest(features: Features) -> Features:
@@ -150,8 +149,8 @@ def in_windows(
         (B * W, D) and (B * W, E), the windows of a clip together; W is at least 1.
     """
     tubelet_s = config.tubelet / config.fps
-    patches = max(1, round(window_s / tubelet_s)) * config.side**2
-    positions = round(patches // config.side**2 * tubelet_s * POSITIONS_PER_S)
+    tubelets = max(1, round(window_s / tubelet_s))
+    patches, positions = tubelets * config.side**2, round(tubelets * tubelet_s * POSITIONS_PER_S)
     n = max(1, min(sound.shape[1] // positions, video.shape[1] // patches))
     parts = []
     for states, size in ((sound, positions), (video, patches)):
