@@ -48,11 +48,12 @@ from xlasr.config import Recipe, load_recipe
 from xlasr.data import prepare
 from xlasr.data.faces import FOLLOWS, render_faces
 
+CONTRAST = "{kind: contrastive, pairs: {window_s: 0.32, temperature: 0.1}}"
 PRE = {
     "none": None,
     "mae": "[{kind: masked_autoencoder}]",
-    "clr": "[{kind: contrastive}]",
-    "both": "[{kind: masked_autoencoder}, {kind: contrastive}]",
+    "clr": f"[{CONTRAST}]",
+    "both": f"[{{kind: masked_autoencoder}}, {CONTRAST}]",
     "sound": "[{kind: masked_autoencoder, autoencoder: {video_weight: 0}}]",
 }
 MID = {

@@ -26,7 +26,7 @@ from xlasr.data.corpus import Corpus
 from xlasr.models.conformer import ConformerEncoder
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import load_model
-from xlasr.objectives.contrastive import cut_to_shortest, pooled, standardised
+from xlasr.objectives.contrastive import cut_to_shortest, pooled, what_moves
 from xlasr.training.clips import ClipSet
 
 BATCH = 20
@@ -93,11 +93,10 @@ def gallery(
 def comparable(windows: Tensor) -> Tensor:
     """Projections (N, W, J) -> (N, W * J), whose cosines are the means of those of the windows.
 
-    They are standardised over the gallery, as in training over the batch: each side sees the mean
-    and variance of all its own clips, and nothing of the other side.
+    What stands still is taken away over the gallery, as in training over the batch: each side sees
+    the means and variances of all its own clips, and nothing of the other side.
     """
-    at_once = [standardised(one) for one in windows.unbind(1)]
-    return torch.nn.functional.normalize(torch.stack(at_once, 1), dim=-1).flatten(1)
+    return torch.nn.functional.normalize(what_moves(windows), dim=-1).flatten(1)
 
 
 def main() -> None:

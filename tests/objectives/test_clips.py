@@ -27,6 +27,7 @@ from xlasr.objectives.contrastive import (
     info_nce,
     pooled,
     standardised,
+    what_moves,
 )
 from xlasr.objectives.masked_autoencoder import draw_masked, masked_autoencoder, masked_error
 
@@ -270,15 +271,42 @@ def test_windows_by_hand() -> None:
     assert in_windows(sound[:, :3], video, 0.01, shape)[0].shape == (2, 1)  # less than a tubelet
 
 
-def test_clips_are_compared_window_by_window() -> None:
+def test_what_moves_by_hand() -> None:
+    windows = torch.tensor([[[1.0], [5.0]], [[7.0], [7.0]], [[2.0], [0.0]]])
+    # without each clip's mean: -2 2, 0 0, 1 -1; mean 0 and variance 1 over the clips at each time
+    root = 1 / math.sqrt(14 / 9)
+    expected = torch.tensor([[-5.0, 5.0], [1.0, -1.0], [4.0, -4.0]]) / 3 * root
+    torch.testing.assert_close(what_moves(windows)[..., 0], expected, rtol=1e-4, atol=1e-4)
+    one = windows[:, :1]
+    assert what_moves(one)[:, 0].equal(standardised(one[:, 0]))
+
+
+def test_windows_of_all_clips_are_told_apart() -> None:
     model, features = model_of(), batch([6400] * 2, [6] * 2)
     sound, video = pooled(model, features, 0.16)
     assert sound.shape == video.shape == (2 * 2, sound.shape[1])
     found = contrastive(model, features, settings("contrastive", window_s=0.16), 0)
-    apart = [info_nce(sound[i::2], video[i::2], PairSettings()) for i in range(2)]
-    torch.testing.assert_close(found, (apart[0] + apart[1]) / 2)
+    plain = PairSettings(standardise=False)
+    rows = (what_moves(x.unflatten(0, (2, 2))).flatten(0, 1) for x in (sound, video))
+    torch.testing.assert_close(found, info_nce(*rows, plain))
+    alone = contrastive(
+        model, batch([6400], [6]), settings("contrastive", window_s=0.16), 0
+    )  # nothing to be told from: where in the clip its windows are would give them away
+    assert float(alone.detach()) == 0.0
     with pytest.raises(ValueError, match="needs same_length"):
         PairSettings(window_s=1.0, same_length=False)
+
+
+def test_place_and_clip_alone_tell_nothing() -> None:
+    """Pairs that share the clip's colour and the time, and nothing that happens in the clip."""
+    torch.manual_seed(0)
+    clip, time = torch.randn(8, 1, 16), torch.randn(1, 6, 16)
+    noise = torch.randn(2, 8, 6, 16)
+    how = PairSettings(standardise=False)
+    sides = [10 * clip + 10 * time + x for x in noise]
+    loss = float(info_nce(*(what_moves(x).flatten(0, 1) for x in sides), how))
+    assert loss > math.log(48)
+    assert float(info_nce(*(x.flatten(0, 1) for x in sides), how)) < 0.5 * math.log(48)
 
 
 def test_clips_are_cut_to_the_shortest() -> None:

@@ -79,8 +79,9 @@ class PairSettings(Settings):
     window_s: float | None = Field(
         None,
         gt=0,
-        description="means are over windows of so many seconds, whole tubelets, and clips are told "
-        "apart in each; without it means are over whole clips, as in the paper",
+        description="means are over windows of so many seconds, whole tubelets; what a clip has "
+        "in all of them is taken away, and all windows of all clips are told apart by the rest. "
+        "Without it means are over whole clips, as in the paper",
     )
 
     @model_validator(mode="after")

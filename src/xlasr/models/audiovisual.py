@@ -97,6 +97,9 @@ class VideoEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Linear(config.video_patch, config.video_dim)
+        # so that at first what is seen weighs as much as where it is: numbers of a patch go from -1
+        # to 1, and PyTorch's own weights are a quarter of these
+        nn.init.normal_(self.embedding.weight, std=(0.2 * config.video_patch) ** -0.5)
         self.blocks = nn.ModuleList(
             Block(config.video_dim, config.video_heads) for _ in range(config.video_layers)
         )

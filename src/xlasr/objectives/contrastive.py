@@ -88,7 +88,7 @@ def cut_to_shortest(features: Features) -> Features:
 def contrastive(
     model: CTCModel, features: Features, settings: ObjectiveSettings, update: int
 ) -> Tensor:
-    """Encode sound and pictures whole, take means, compare every clip with every other.
+    """Encode sound and pictures whole, take means, compare all clips, or all windows of all clips.
 
     Args:
         model: On an audio-visual base, with its aids.
@@ -100,10 +100,24 @@ def contrastive(
     if how.same_length:
         features = cut_to_shortest(features)
     n = len(features.input_lens)
-    sound, video = (x.reshape(n, -1, x.shape[1]) for x in pooled(model, features, how.window_s))
-    # The windows of one clip are never compared: where in the clip each is gives them away.
-    at_once = [info_nce(s, v, how) for s, v in zip(sound.unbind(1), video.unbind(1), strict=True)]
-    return torch.stack(at_once).mean()
+    found = pooled(model, features, how.window_s if n > 1 else None)
+    if how.window_s is None or n == 1:
+        return info_nce(*found, how)
+    sound, video = (what_moves(x.float().reshape(n, -1, x.shape[1])).flatten(0, 1) for x in found)
+    return info_nce(sound, video, how.model_copy(update={"standardise": False}))
+
+
+def what_moves(windows: Tensor) -> Tensor:
+    """Leave of windows (B, W, J) what is neither the clip's nor the time's.
+
+    The mean of a clip is its voice, its room, the face and the light: easier to see than speech,
+    and of no use to it. The mean over the batch is what every clip has at that time: without it
+    the windows of one clip can be told apart by nothing but what is heard and seen in them. One
+    window alone keeps its mean. Then variance is 1 over the batch, as in ``standardised``.
+    """
+    if windows.shape[1] > 1:
+        windows = windows - windows.mean(1, keepdim=True)
+    return torch.stack([standardised(one) for one in windows.unbind(1)], 1)
 
 
 def pooled(
