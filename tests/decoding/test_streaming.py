@@ -56,10 +56,11 @@ def models(tmp_path_factory: pytest.TempPathFactory, speech: tiny.Clip) -> dict[
         ("modified", emformer, "transducer", True),
         ("ctc", emformer, "ctc", False),
         ("whisper", whisper, "ctc", False),
+        ("whisper transducer", whisper, "transducer", False),
     ):
         torch.manual_seed(3)
         model = from_base(
-            base, family, context=Chunks(8, 12) if name == "whisper" else None, language="cs",
+            base, family, context=Chunks(8, 12) if base is whisper else None, language="cs",
             alphabet=letters, shape=TransducerShape(1, 8, 8, modified),
         )  # fmt: skip
         with torch.no_grad():
@@ -69,7 +70,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, speech: tiny.Clip) -> dict[
             head = model.joiner.output if isinstance(model, Transducer) else model.head
             head.bias.zero_()
             head.bias[0] = 1.0 if name == "transducer" else 0.7
-        if name != "whisper":
+        if base is not whisper:
             model.encoder.measure(FrameStatistics.of_clips([speech]))
         found[name] = model.eval()
     return found
@@ -83,6 +84,7 @@ KINDS = [
     ("ctc", 1, False),
     ("ctc", 4, True),
     ("whisper", 1, False),
+    ("whisper transducer", 3, True),
 ]
 all_kinds = pytest.mark.parametrize(("name", "beam", "fused"), KINDS)
 

@@ -12,11 +12,13 @@ import pytest
 import small
 import torch
 
-from xlasr.errors import TrainingStopped
+from xlasr.errors import DataError, TrainingStopped
+from xlasr.models.aids import aids_wanted, set_aids
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.run import from_base
 from xlasr.models.tokenizer import CharTokenizer
+from xlasr.models.transducer import TransducerShape
 from xlasr.objectives.ctc import min_frames
 from xlasr.training.guards import Guards, keep_usable
 from xlasr.training.sets import bucket_function, drop_unusable, load_batch, open_set
@@ -255,6 +257,14 @@ def ctc_model(base: Path) -> Any:
     )
 
 
+def transducer_model(base: Path, *, modified: bool) -> Any:
+    letters = CharTokenizer(list(small.LETTERS))
+    return from_base(
+        find_base(str(base)), "transducer", context=Context(8, 8), language="cs",
+        alphabet=letters, shape=TransducerShape(1, 8, 8, modified),
+    )  # fmt: skip
+
+
 def clips(tmp_path: Path, *pairs: tuple[str, float]) -> Any:
     audio = tmp_path / "clips"
     audio.mkdir()
@@ -284,6 +294,46 @@ def test_symbols_and_adjacent_repeats_need_frames(whisper_dir: Path, tmp_path: P
         "no letter of the text is in the alphabet": 1,
         "longer than 3 s": 1,
     }
+
+
+def test_what_a_transducer_takes_is_said_by_its_losses(whisper_dir: Path, tmp_path: Path) -> None:
+    """5 frames; kept is what every loss has a way for, and only that."""
+    from xlasr.config import ObjectiveSettings
+    from xlasr.objectives import OBJECTIVES
+
+    texts = ["abcde", "aabb", "abcdef", "abcdefabcdefabcdefab", "abcdefabcdefabcdefabc"]
+    corpus = clips(tmp_path, *((text, 0.1) for text in texts))
+    data = open_set(corpus.split("train"), "headline")
+    plain, pruned, ctc = (
+        ObjectiveSettings.model_validate(tree)
+        for tree in (
+            {"kind": "transducer", "transducer": {"kind": "fused"}},
+            {"kind": "transducer", "transducer": {"kind": "pruned", "range": 5}},
+            {"kind": "ctc"},
+        )
+    )
+    for modified, objectives, wanted in (
+        (False, [plain], [0, 1, 2, 3, 4]),  # the lattice has no limit
+        (False, [pruned], [0, 1, 2, 3]),  # windows let four symbols be written in a frame
+        (False, [pruned, ctc], [0]),  # "aabb" needs two blanks
+        (True, [plain], [0, 1]),
+        (True, [plain, ctc], [0]),
+    ):
+        model = transducer_model(whisper_dir, modified=modified)
+        set_aids(model, aids_wanted(model, [o.kind for o in objectives]), None)
+        found = drop_unusable(data, model, objectives=objectives)
+        assert found.rows.tolist() == wanted
+        states, lens = torch.randn(1, 5, 16), torch.tensor([1600])
+        for row, text in enumerate(texts):
+            fits = True
+            for objective in objectives:
+                try:
+                    loss = OBJECTIVES[objective.kind](model, states, lens, [text], objective)
+                except DataError:
+                    fits = False
+                else:
+                    fits = fits and bool(torch.isfinite(loss))
+            assert fits == (row in wanted), (modified, objectives, text)
 
 
 def test_speed_perturbation_is_reckoned_with(whisper_dir: Path, tmp_path: Path) -> None:

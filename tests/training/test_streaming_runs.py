@@ -198,3 +198,31 @@ def test_whisper_in_chunks(whisper_dir: Path, speech: Path, tmp_path: Path) -> N
     assert not isinstance(load_model(whole.folder / "model").encoder, StreamingEncoder)
     with pytest.raises(BaseError, match="needs whole clips"):
         from_base(find_base(str(whisper_dir)), "seq2seq", context=Chunks(8, 8), language="cs")
+
+
+def test_a_transducer_goes_on_in_other_chunks(
+    whisper_dir: Path, speech: Path, tmp_path: Path
+) -> None:
+    chunk = {"chunk": {"positions": 8, "left": 16}}
+    stage = small.stage("transducer", stop={"updates": 2}, evaluate={"every": 2})
+    recipe = small.recipe("transducer", stage, context=chunk)
+    run = api.adapt(speech, base=str(whisper_dir), recipe=recipe, out=tmp_path / "run", threads=1)
+    assert run.model.encoder.chunks == Chunks(8, 16)
+    base = find_base(str(run.folder))
+    for wanted, kind in (
+        (Chunks(4, 8), ChunkedWhisperEncoder),
+        (Context(8, 8), WhisperSpeechEncoder),
+    ):
+        found = from_base(base, "transducer", context=wanted, language="cs")
+        assert isinstance(found.encoder, kind)
+        assert (
+            found.encoder.context == wanted
+            if kind is WhisperSpeechEncoder
+            else found.encoder.chunks == wanted
+        )
+    keep = small.stage(
+        "transducer", stop={"updates": 2}, evaluate={"every": 2}, output={"mode": "keep"}
+    )
+    other = small.recipe("transducer", keep, context={"chunk": {"positions": 4, "left": 8}})
+    again = api.adapt(speech, base=str(run.folder), recipe=other, out=tmp_path / "again", threads=1)
+    assert load_model(again.folder / "model").encoder.chunks == Chunks(4, 8)

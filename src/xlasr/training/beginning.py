@@ -114,6 +114,7 @@ def dev_sets(run: StageRun, model: SpeechModel) -> list[TrainingSet]:
                 ),
                 model,
                 positions_wanted=room,
+                objectives=stage.objectives,
             )
     return list(found.values())
 

@@ -118,7 +118,11 @@ def _run_stage(
     room = None if stage.needs_text else stage.positions_wanted()
     sets = [
         drop_unusable(
-            with_video(data, model, stage), model, stage.augment.speed, positions_wanted=room
+            with_video(data, model, stage),
+            model,
+            stage.augment.speed,
+            positions_wanted=room,
+            objectives=stage.objectives,
         )
         for data in given
     ]

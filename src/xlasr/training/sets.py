@@ -12,7 +12,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xlasr.config import AugmentSettings, CorpusSettings
+from xlasr.config import (
+    AugmentSettings,
+    CorpusSettings,
+    ObjectiveSettings,
+    TransducerLossSettings,
+)
 from xlasr.data.batches import Batch, Floats, Ints, clip_rng, take_minutes
 from xlasr.data.corpus import Corpus, Split, Utterance
 from xlasr.data.learnt_text import LearntText
@@ -23,6 +28,7 @@ from xlasr.data.translation import missing, translated
 from xlasr.errors import DataError, UsageError
 from xlasr.features.augment import Samples, add_noise, speed
 from xlasr.features.conditions import open_condition
+from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import Features
 from xlasr.models.parts import use_part
 from xlasr.models.run import SpeechModel
@@ -253,6 +259,7 @@ def drop_unusable(
     speeds: Sequence[float] = (1.0,),
     *,
     positions_wanted: int | None = None,
+    objectives: Sequence[ObjectiveSettings] = (),
 ) -> TrainingSet:
     """Leave out clips the model cannot be trained on, with counts.
 
@@ -263,6 +270,7 @@ def drop_unusable(
             leaves the fewest frames.
         positions_wanted: Encoder positions a clip must have; its text does not matter. None: the
             text is learnt, and says what the clip must have.
+        objectives: Of the stage; what a transducer's clip must have is theirs to say.
 
     Raises:
         DataError: Nothing is left.
@@ -287,9 +295,10 @@ def drop_unusable(
             return "no letter of the text is in the alphabet"
         if isinstance(model, Seq2SeqModel):
             return f"more than {model.room} tokens" if len(ids) > model.room else None
-        if isinstance(model, Transducer):  # its lattice may allow more; no speech has it
-            return "more symbols than frames" if max(1, len(ids)) > frames else None
-        if frames < 1 or min_frames(ids) > frames:
+        if isinstance(model, Transducer) and _lattice_frames(model, ids, objectives) > frames:
+            return "more symbols than the lattice takes"
+        with_ctc = isinstance(model, CTCModel) or any(o.kind == "ctc" for o in objectives)
+        if frames < 1 or (with_ctc and min_frames(ids) > frames):
             return "more symbols than frames (CTC has no alignment)"
         return None
 
@@ -305,6 +314,18 @@ def drop_unusable(
             " the columns start and end of a table"
         )
     return replace(data, rows=data.rows[kept], left_out={**data.left_out, **reasons})
+
+
+def _lattice_frames(
+    model: Transducer, ids: Sequence[int], objectives: Sequence[ObjectiveSettings]
+) -> int:
+    """Frames that a transducer's losses need; those without windows take any text in one."""
+    if model.shape.modified:
+        return len(ids)
+    losses = [
+        o.transducer or TransducerLossSettings() for o in objectives if o.kind == "transducer"
+    ]
+    return max((-(-len(ids) // (x.range - 1)) for x in losses if x.kind == "pruned"), default=1)
 
 
 def load_batch(
