@@ -6,10 +6,11 @@
 
 Clips of the split are joined and pushed 160 ms at a time; one JSON line for each model and
 precision, each in a process of its own with one thread. Times are of the process's CPU: seconds of
-computing for a second of audio, and for each segment (features, encoder, greedy search). Peak
-memory includes PyTorch and the audio. ``--shapes`` have random weights, as a transducer with
-letters whose blank is made likely enough that it writes at most 15 symbols a second: good for
-speed, no use for what 8 bits do to a text. ``--run`` takes finished runs (ctc or transducer); of
+computing for a second of audio, and for each segment (features, encoder, search; greedy, or with
+``--beam``). Peak memory includes PyTorch and the audio. ``--shapes`` have random weights:
+``emformer-20`` with the predictor and joiner of its recipe and 5001 symbols, ``emformer-small``
+with letters; their blank is made likely enough that they write at most 15 symbols a second: good
+for speed, no use for what 8 bits do to a text. ``--run`` takes finished runs (ctc, transducer); of
 those that do not stream only size and error are told. The error of 8 bits is that of the encoder's
 outputs for whole clips (mean |difference| over mean |value|), and the edits between greedy tokens
 in a hundred of them.
@@ -37,6 +38,8 @@ import numpy as np
 BLOCK = 2560
 RATE = 16_000
 HOUR = 3600 * RATE
+PIECES = 5001
+"""Symbols of emformer-20, blank and all."""
 PRECISIONS = ["float32", "int8", *(["torchao"] if find_spec("torchao") else [])]
 
 
@@ -45,18 +48,29 @@ def opened(name: str, *, is_run: bool, samples: np.ndarray) -> Any:
     import torch
 
     from xlasr import api
+    from xlasr.config import load_recipe
     from xlasr.decoding.streaming import StreamDecoder
     from xlasr.features.streaming import FrameStatistics
     from xlasr.models.hub import find_base
     from xlasr.models.run import from_base
     from xlasr.models.tokenizer import CharTokenizer
+    from xlasr.models.transducer import TransducerShape
 
     if is_run:
         return api.open_run(name).model
     torch.manual_seed(0)
-    letters = CharTokenizer(list(" abcdefghijklmnopqrstuvwxyz"))
+    alphabet, shape = " abcdefghijklmnopqrstuvwxyz", TransducerShape()
+    if name == "emformer-20":
+        sizes = load_recipe(name).transducer
+        shape = TransducerShape(**sizes.model_dump() if sizes else {})
+        alphabet = " " + "".join(chr(0x4E00 + i) for i in range(PIECES - 2))  # and the blank
     model: Any = from_base(
-        find_base(name), "transducer", context=None, language="und", alphabet=letters
+        find_base(name),
+        "transducer",
+        context=None,
+        language="und",
+        alphabet=CharTokenizer(list(alphabet)),
+        shape=shape,
     ).eval()
     first = samples[: 10 * RATE]
     model.encoder.measure(FrameStatistics.of_clips([first]))
@@ -73,13 +87,15 @@ def blocks_of(samples: np.ndarray) -> list[np.ndarray]:
     return [samples[at : at + BLOCK] for at in range(0, len(samples), BLOCK)]
 
 
-def measured(model: Any, samples: np.ndarray) -> tuple[dict[str, float], str]:
+def measured(model: Any, samples: np.ndarray, beam: int) -> tuple[dict[str, float], str]:
     """What it costs, and what was heard."""
     from xlasr.decoding.latency import Meter
+    from xlasr.decoding.recognise import DecodeOptions
     from xlasr.decoding.streaming import StreamDecoder
 
-    StreamDecoder(model).push(samples[: 5 * RATE])  # first contact with every shape
-    decoder, meter = StreamDecoder(model), Meter(time.process_time)
+    how = DecodeOptions(beam=beam)
+    StreamDecoder(model, how).push(samples[: 5 * RATE])  # first contact with every shape
+    decoder, meter = StreamDecoder(model, how), Meter(time.process_time)
     texts = []
     for begin in [
         *(lambda block=block: decoder.segments(block) for block in blocks_of(samples)),
@@ -94,19 +110,18 @@ def outputs(model: Any, clips: list[np.ndarray]) -> tuple[Any, list[list[int]]]:
     import torch
 
     from xlasr.decoding.recognise import DecodeOptions, Search
+    from xlasr.models.int8 import encoder_outputs
 
     found, tokens = [], []
     for clip in clips:
-        features = model.features([clip])
-        with torch.inference_mode():
-            found.append(model.encoder(features)[0][: int(model.out_lens(features.input_lens)[0])])
+        found.append(encoder_outputs(model, [clip]))
         search = Search(model, DecodeOptions())
         search.push(found[-1])
         tokens.append(search.hypotheses()[0].tokens)
     return torch.cat(found), tokens
 
 
-def cell(name: str, is_run: bool, precision: str, clips: list[np.ndarray]) -> None:
+def cell(name: str, is_run: bool, precision: str, clips: list[np.ndarray], beam: int) -> None:
     """One line: a model in one precision."""
     import torch
     from rapidfuzz.distance import Levenshtein
@@ -122,6 +137,7 @@ def cell(name: str, is_run: bool, precision: str, clips: list[np.ndarray]) -> No
         "model": name,
         "weights": "trained" if is_run else "random",
         "precision": precision,
+        "beam": beam,
         "size_mb": round(size_mb(model), 1),
     }
     if precision != "float32":
@@ -138,7 +154,7 @@ def cell(name: str, is_run: bool, precision: str, clips: list[np.ndarray]) -> No
     if not isinstance(model.encoder, StreamingEncoder):
         print(json.dumps(row), flush=True)
         return
-    cost, text = measured(model, samples)
+    cost, text = measured(model, samples, beam)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     row["algorithmic_latency"] = algorithmic_latency(model.encoder)
     row |= cost | {"symbols_per_s": round(len(text) / cost["audio_s"], 2), "peak_mib": round(peak)}
@@ -158,10 +174,11 @@ def quantise(model: Any, precision: str) -> None:
         quantize_(layer, Int8DynamicActivationInt8WeightConfig())
 
 
-def hour(name: str, is_run: bool, precision: str, clips: list[np.ndarray]) -> None:
+def hour(name: str, is_run: bool, precision: str, clips: list[np.ndarray], beam: int) -> None:
     """Peak memory along an hour of audio."""
     import torch
 
+    from xlasr.decoding.recognise import DecodeOptions
     from xlasr.decoding.streaming import StreamDecoder
 
     torch.set_num_threads(1)
@@ -169,7 +186,7 @@ def hour(name: str, is_run: bool, precision: str, clips: list[np.ndarray]) -> No
     model = opened(name, is_run=is_run, samples=samples)
     if precision != "float32":
         quantise(model, precision)
-    decoder = StreamDecoder(model)
+    decoder = StreamDecoder(model, DecodeOptions(beam=beam))
     heard = finals = 0
     for block in cycle(blocks_of(samples)):
         finals += sum(h.is_final for h in decoder.push(block))
@@ -190,6 +207,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", default=["emformer-small", "emformer-20"])
     parser.add_argument("--run", nargs="*", default=[], help="finished runs, instead of shapes")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--beam", type=int, default=1)
     parser.add_argument("--hour", action="store_true")
     parser.add_argument("--precision", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     options = parser.parse_args()
@@ -206,7 +224,8 @@ def main() -> None:
     for name, is_run in names:
         for precision in options.precision:
             work = spawn.Process(
-                target=hour if options.hour else cell, args=(name, is_run, precision, clips)
+                target=hour if options.hour else cell,
+                args=(name, is_run, precision, clips, options.beam),
             )
             work.start()
             work.join()

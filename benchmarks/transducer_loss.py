@@ -1,12 +1,13 @@
 """Time and memory of the transducer loss, joiner included, beside its peers, in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/transducer_loss.py [--classes 500 5001] [--repeats 3]
+    OMP_NUM_THREADS=1 python benchmarks/transducer_loss.py [--classes 500 5001] [--device cuda]
 
 A ragged batch of clips, from projected encoder and predictor states to the gradients of both and of
 the joiner. Each way runs in a process of its own: seconds are the median of the repeats (of CPU
-time), memory is the largest resident set of the process minus what it had before the batch. Peers:
-the recursion written in plain PyTorch and differentiated by autograd, and ``warprnnt_numba``, where
-it is installed (compiled before the clock starts). ``pruned`` includes the simple joiner's loss.
+time; on a GPU of time), memory is the largest resident set of the process minus what it had before
+the batch (on a GPU, what PyTorch has taken beyond the batch). Peers: the recursion written in plain
+PyTorch and differentiated by autograd, and ``warprnnt_numba`` and torchaudio's loss where they are
+installed and load (compiled before the clock starts). ``pruned`` includes the simple joiner's loss.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from xlasr.objectives.transducer import (
     window_starts,
 )
 
-WAYS = ("exact", "fused", "pruned", "peer-torch", "peer-warprnnt_numba")
+WAYS = ("exact", "fused", "pruned", "peer-torch", "peer-warprnnt_numba", "peer-torchaudio")
 
 
 def batch(args: argparse.Namespace, n_classes: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -45,7 +46,8 @@ def batch(args: argparse.Namespace, n_classes: int) -> tuple[list[Tensor], list[
     shares = torch.linspace(1.0, 0.6, n)
     lens = [torch.randint(1, n_classes, (n, u), generator=g)]
     lens += [(shares * size).round().long() for size in (t, u)]
-    return [x.requires_grad_() for x in leaves], lens
+    device = torch.device(args.device)
+    return [x.to(device).requires_grad_() for x in leaves], [x.to(device) for x in lens]
 
 
 def logits_of(leaves: list[Tensor]) -> Tensor:
@@ -67,7 +69,7 @@ def plain_torch(logits: Tensor, targets: Tensor, frames: Tensor, symbols: Tensor
             above = alpha[t - 1][:, u] + blank[:, t - 1, u] if t else None
             row.append(written if above is None else torch.logaddexp(above, written))
         alpha.append(torch.stack(row, 1))
-    clips = torch.arange(len(targets))
+    clips = torch.arange(len(targets), device=targets.device)
     end = torch.stack(alpha, 1)[clips, frames - 1, symbols]
     return -(end + blank[clips, frames - 1, symbols])
 
@@ -84,16 +86,31 @@ def loss_of(way: str, leaves: list[Tensor], lens: list[Tensor], width: int) -> T
         return 0.5 * simple.sum() + joined_loss(*leaves[:4], *lens, nodes=nodes).sum()
     if way == "peer-torch":
         return plain_torch(logits_of(leaves), *lens).sum()
+    given = (logits_of(leaves), *(x.to(torch.int32) for x in lens))
+    loss: Tensor
+    if way == "peer-torchaudio":
+        from torchaudio.functional import rnnt_loss
+
+        loss = rnnt_loss(*given, blank=0, reduction="sum")
+        return loss
     from warprnnt_numba import RNNTLossNumba
 
-    loss: Tensor = RNNTLossNumba(blank=0, reduction="sum")(
-        logits_of(leaves), *(x.to(torch.int32) for x in lens)
-    )
+    loss = RNNTLossNumba(blank=0, reduction="sum")(*given)
     return loss
 
 
-def peak_mb() -> float:
+def peak_mb(device: str) -> float:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1024**2
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def clock(device: str) -> float:
+    """Seconds: of the process on a CPU, of the wall once a GPU has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
 
 
 def measure(way: str, n_classes: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -102,18 +119,21 @@ def measure(way: str, n_classes: int, args: argparse.Namespace) -> dict[str, Any
     leaves, lens = batch(small, 20)
     loss_of(way, leaves, lens, args.range).backward()
     leaves, lens = batch(args, n_classes)
-    before, seconds, value = peak_mb(), [], 0.0
+    before, seconds, value = peak_mb(args.device), [], 0.0
+    if args.device == "cuda":
+        before = torch.cuda.memory_allocated() / 1024**2
+        torch.cuda.reset_peak_memory_stats()
     for _ in range(args.repeats):
         for leaf in leaves:
             leaf.grad = None
-        begun = time.process_time()
+        begun = clock(args.device)
         loss = loss_of(way, leaves, lens, args.range)
         loss.backward()
-        seconds.append(time.process_time() - begun)
+        seconds.append(clock(args.device) - begun)
         value = loss.item()
     weight = leaves[2].grad
     norm = 0.0 if weight is None else float(weight.norm())
-    return {"s": median(seconds), "mb": peak_mb() - before, "loss": value, "norm": norm}
+    return {"s": median(seconds), "mb": peak_mb(args.device) - before, "loss": value, "norm": norm}
 
 
 def main() -> None:
@@ -125,6 +145,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512, help="of the joiner")
     parser.add_argument("--range", type=int, default=5, help="rows of the pruned window")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--way", choices=WAYS, help="only this one, as JSON, in this process")
     args = parser.parse_args()
     if args.way:
@@ -133,13 +154,13 @@ def main() -> None:
     threads = torch.get_num_threads()
     print(
         f"{args.clips} clips, T {args.frames}, U {args.symbols}, joiner {args.width}, range "
-        f"{args.range}, float32, {threads} threads, median of {args.repeats}"
+        f"{args.range}, float32, {args.device}, {threads} threads, median of {args.repeats}"
     )
     for n_classes in args.classes:
         found: dict[str, dict[str, Any]] = {}
         for way in WAYS:
             command = [sys.executable, str(Path(__file__)), "--way", way]
-            for name in ("clips", "frames", "symbols", "width", "range", "repeats"):
+            for name in ("clips", "frames", "symbols", "width", "range", "repeats", "device"):
                 command += [f"--{name}", str(getattr(args, name))]
             done = subprocess.run(
                 [*command, "--classes", str(n_classes)], capture_output=True, text=True, check=False

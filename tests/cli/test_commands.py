@@ -67,6 +67,7 @@ evaluate ctc-run --lm-order 2 --lm-text no.txt -> cannot read no.txt as UTF-8 te
 evaluate ctc-run --lm-text ctc.yaml -> there is none; add --lm-order
 evaluate ctc-run --length-bonus 1 -> --length-bonus is for a beam and this is greedy; add --beam
 evaluate seq2seq-run --beam 2 --length-bonus 1 -> length_bonus is for ctc runs
+evaluate seq2seq-run --beam 2 --one-a-frame -> one_a_frame is for transducers
 transcribe ctc-run mixed/good.wav --aligner ctc-run -> an aligner is for the times | --words
 transcribe ctc-run mixed/good.wav --max-hours 0 -> '--max-hours'
 transcribe seq2seq-run mixed/good.wav --words -> a seq2seq model has no | --words --aligner RUN

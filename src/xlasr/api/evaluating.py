@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress as Bar
 
@@ -25,6 +26,7 @@ from xlasr.errors import CorpusError, RunError, UsageError, XlasrError
 from xlasr.files import write_text
 from xlasr.models.heads import turn_to
 from xlasr.models.hub import find_base
+from xlasr.models.int8 import Int8Cost, compared_outputs
 from xlasr.reporting.evaluate import evaluate_model, write_hypotheses, written_split
 from xlasr.reporting.evaluation import Evaluation
 from xlasr.reporting.html import report_of_run
@@ -170,6 +172,31 @@ def evaluate(
     return result
 
 
+def int8_cost(
+    run: Run | str | Path, corpus: str | Path | None = None, split: str = "test", n_clips: int = 5
+) -> Int8Cost:
+    """What 8-bit weights change in a finished run: size, and error on the first clips of a split.
+
+    Args:
+        run: A finished run.
+        corpus: Another corpus than the run's own.
+        split: Of the corpus.
+        n_clips: So many are heard.
+
+    Raises:
+        RunError: The run was not finished.
+        DataError: No such split, or it is empty.
+    """
+    folder = run.folder if isinstance(run, Run) else run
+    exact, rounded = (open_run(folder, int8=int8) for int8 in (False, True))
+    data = Corpus.open(corpus or exact.facts["corpus"]["path"])
+    part = written_split(data.split(split), exact.model)
+    clips = [np.asarray(part[i].load(), np.float32) for i in range(min(n_clips, len(part)))]
+    for opened in (exact, rounded):
+        turn_to(opened.model, data.language)
+    return compared_outputs(exact.model, rounded.model, clips)
+
+
 def _name(
     split: str, other: str, decode: Mapping[str, Any], usual: Mapping[str, Any], given: str
 ) -> str:
@@ -191,6 +218,8 @@ def _name(
             differs.append(f"lm{value}" if value else "no-lm")
         elif key == "int8":
             differs.append("int8")
+        elif key == "one_a_frame":
+            differs.append("one-a-frame" if value else "any-a-frame")
         elif key == "lm_text":
             differs.append("+".join(Path(text).stem for text in value) or "no-lm-text")
         else:

@@ -27,6 +27,7 @@ from xlasr.models.ctc import CTCModel
 from xlasr.models.heads import turn_to, use_language
 from xlasr.models.int8 import to_int8
 from xlasr.models.run import SpeechModel, load_model
+from xlasr.models.transducer import Transducer
 from xlasr.training.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -102,18 +103,22 @@ class Run:
         built from the run's corpus.
 
         Raises:
-            UsageError: ``length_bonus`` for a Whisper run, or a text that cannot be read.
+            UsageError: ``length_bonus`` for a Whisper run, ``one_a_frame`` for anything but a
+                transducer, or a text that cannot be read.
             RunError: The run was not finished; or a language model has to be built, and the corpus
                 is gone or another one.
         """
         settings = decode or self.recipe.decode
         if settings.length_bonus and self.model.family == "seq2seq":
             raise UsageError("length_bonus is for ctc runs; Whisper's beam normalises by length")
+        if settings.one_a_frame and not isinstance(self.model, Transducer):
+            raise UsageError("one_a_frame is for transducers; other searches have no such choice")
         return DecodeOptions(
             beam=settings.beam,
             lm=self._language_model(settings) if settings.lm_order else None,
             lm_weight=settings.lm_weight,
             length_bonus=settings.length_bonus,
+            one_a_frame=settings.one_a_frame,
         )
 
     def _language_model(self, settings: DecodeSettings) -> NGram:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,12 @@ Int8 = Annotated[
 LengthBonus = Annotated[
     float | None, typer.Option(help="added for each letter (ctc); choose it on dev")
 ]
+OneAFrame = Annotated[
+    bool | None,
+    typer.Option(
+        "--one-a-frame/--any-a-frame", help="symbols that a transducer's beam may write in a frame"
+    ),
+]
 LmText = Annotated[list[str] | None, typer.Option(help="text file for the language model")]
 
 
@@ -37,12 +43,18 @@ def decode_settings(
     lm_weight: float | None,
     lm_text: list[str] | None,
     length_bonus: float | None,
+    one_a_frame: bool | None = None,
 ) -> DecodeSettings:
     """The recipe's decoding with the options that were given."""
     if lm_order == 0 and length_bonus is None:
         length_bonus = 0.0  # it makes up for what the language model takes from each letter
-    given = {"beam": beam, "lm_order": lm_order, "lm_weight": lm_weight, "lm_text": lm_text}
-    given["length_bonus"] = length_bonus
+    given: dict[str, Any] = {
+        "beam": beam,
+        "lm_order": lm_order,
+        "lm_weight": lm_weight,
+        "lm_text": lm_text,
+    }
+    given |= {"length_bonus": length_bonus, "one_a_frame": one_a_frame}
     decode = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     if not decode.lm_order and (lm_weight is not None or lm_text):
         raise UsageError(

@@ -19,6 +19,7 @@ from xlasr.cli.options import (
     LmText,
     LmWeight,
     MaxHours,
+    OneAFrame,
     RunFolder,
     Threads,
     decode_settings,
@@ -118,6 +119,7 @@ def transcribe(
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
     length_bonus: LengthBonus = None,
+    one_a_frame: OneAFrame = None,
     int8: Int8 = False,
     stream: Annotated[
         bool,
@@ -174,7 +176,7 @@ def transcribe(
             " Give --out FOLDER, a file for each"
         )
     recipe = opened.recipe.decode
-    decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus)
+    decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus, one_a_frame)
     if stream:
         from xlasr.cli import streaming
         from xlasr.decoding.streaming import EndPoints

@@ -14,6 +14,7 @@ from xlasr.cli.options import (
     LmOrder,
     LmText,
     LmWeight,
+    OneAFrame,
     RunFolder,
     Threads,
     decode_settings,
@@ -39,6 +40,7 @@ def evaluate(
     lm_weight: LmWeight = None,
     lm_text: LmText = None,
     length_bonus: LengthBonus = None,
+    one_a_frame: OneAFrame = None,
     int8: Int8 = False,
     conditions: Annotated[
         list[str] | None,
@@ -65,7 +67,7 @@ def evaluate(
     console = Console()
     opened = api.open_run(run, int8=int8)
     recipe = opened.recipe.decode
-    decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus)
+    decode = decode_settings(recipe, beam, lm_order, lm_weight, lm_text, length_bonus, one_a_frame)
     result = api.evaluate(
         opened,
         corpus,
@@ -82,6 +84,8 @@ def evaluate(
         console=console,
     )
     show_evaluation(console, result, lines=lines)
+    if int8:
+        console.print(str(api.int8_cost(opened, corpus, split)), highlight=False, soft_wrap=True)
     console.print(f"report: {result.report}", highlight=False, soft_wrap=True)
 
 

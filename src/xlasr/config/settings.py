@@ -42,7 +42,7 @@ class ContextSettings(Settings):
         "that runtimes that always pad to 30 s can use the model too",
     )
     chunk: ChunkSettings | None = Field(
-        None, description="family ctc only: hear speech as it comes; the fields above have no part"
+        None, description="not seq2seq: hear speech as it comes; the fields above have no part"
     )
 
 
@@ -351,6 +351,9 @@ class DecodeSettings(Settings):
         0.0, description="added for each symbol; not seq2seq: its beam normalises by length"
     )
     lm_text: list[str] = Field([], description="text files or corpora besides the training texts")
+    one_a_frame: bool = Field(
+        False, description="transducers: a beam writes at most one symbol a frame, quicker"
+    )
 
 
 class Recipe(Settings):

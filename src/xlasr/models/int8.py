@@ -6,16 +6,20 @@ Everything else (norms, attention, convolutions, heads, predictor and joiner, te
 float32.
 
 This is what torchao's ``Int8DynamicActivationInt8WeightConfig`` computes, without torchao: outside
-of ``torch.compile`` its tensors spend more time in dispatch than a small product takes (measured
-with 0.18: 5 positions, 512 to 2048, three times as slow as float32, this three times as fast), and
-PyTorch's own ``quantize_dynamic`` stands on tensor types that are to be removed.
+of ``torch.compile`` its tensors spend more time in dispatch than a small product takes (with 0.18,
+5 positions, 512 to 2048: 995 microseconds, float32 347, this 200; docs/RESULTS.md), and PyTorch's
+own ``quantize_dynamic`` stands on tensor types that are to be removed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xlasr.errors import UsageError
@@ -90,3 +94,53 @@ def size_mb(model: nn.Module) -> float:
     """Megabytes (10^6 bytes) of parameters and buffers."""
     held = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
     return sum(t.numel() * t.element_size() for t in held.values()) / 1e6
+
+
+@dataclass(frozen=True)
+class Int8Cost:
+    """What 8 bits change.
+
+    Args:
+        float_mb: Megabytes of the model before.
+        int8_mb: And after.
+        error: Mean |difference| of the encoder's outputs over their mean |value|.
+        clips: It was measured on so many.
+    """
+
+    float_mb: float
+    int8_mb: float
+    error: float
+    clips: int
+
+    def __str__(self) -> str:
+        """A line for people."""
+        return (
+            f"8-bit weights: {self.float_mb:.1f} -> {self.int8_mb:.1f} MB; what comes out of the "
+            f"encoder differs by {100 * self.error:.1f} % on average ({self.clips} clips)"
+        )
+
+
+def compared_outputs(
+    exact: SpeechModel, rounded: SpeechModel, clips: Sequence[NDArray[np.float32]]
+) -> Int8Cost:
+    """Compare a model with itself in 8 bits.
+
+    Args:
+        exact: In float32.
+        rounded: The same after ``to_int8``.
+        clips: Samples at 16 kHz, at least one.
+    """
+    one, other = (encoder_outputs(model, clips) for model in (exact, rounded))
+    error = float((other - one).abs().mean() / one.abs().mean())
+    return Int8Cost(size_mb(exact), size_mb(rounded), error, len(clips))
+
+
+@torch.inference_mode()
+def encoder_outputs(model: SpeechModel, clips: Sequence[NDArray[np.float32]]) -> Tensor:
+    """Encoder states (N, D) of all clips, one behind the other, each computed alone."""
+    found = []
+    for clip in clips:
+        features = model.features([clip])
+        n = int(model.encoder.out_lens(features.input_lens)[0])
+        found.append(model.encoder(features)[0, :n])
+    return torch.cat(found)

@@ -105,7 +105,8 @@ def from_base(
     whole = None if isinstance(context, Chunks) else context
     if family == "seq2seq" and isinstance(context, Chunks):
         raise BaseError(
-            "Whisper's decoder needs whole clips; context.chunk is for the family 'ctc'"
+            "Whisper's decoder needs whole clips; context.chunk is for the families 'ctc' and "
+            "'transducer'"
         )
     if base.adapted == family and not new_decoder:
         return _go_on(base, info, context)
