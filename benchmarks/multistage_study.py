@@ -13,15 +13,18 @@ finished is read, and equal stages of two cells are computed once. For each TARG
   autoencoding), ``clr`` (contrastive), ``both``; ``sound`` is masked autoencoding of the sound
   alone, at equal updates;
 * MID: ``none``; ``own`` and ``other`` (the target's, or the other language's, speech to English);
-  ``pairs`` (both); the controls ``asr-own`` and ``asr-other``: the same clips, updates and decoder,
-  but the transcript instead of the translation;
+  ``pairs`` (both); the controls ``asr-own``, ``asr-other`` and ``asr-pairs``: the same clips,
+  updates and decoder, but the transcript instead of the translation;
 * the end: CTC letters of the target on the frozen encoder, the same for all.
   ``PRE-MID-TARGET-full`` trains the encoder there too; ``direct-TARGET`` is that from random
-  weights for ``--direct`` updates, so many that it costs what the three stages cost.
+  weights for ``--direct`` updates: give so many that it costs what the stages of another cell cost.
 
-Because translation brings the target's own sound under supervision once more, the clean reading is
-``other`` against ``asr-other`` and ``none``. ``--tie`` renders and uses faces whose mouths follow
-the speech more or less. Checkpoints are chosen on dev; ``--test`` decodes test greedily.
+A row tells what each stage cost in CPU-seconds, also where another cell paid them; the memory is
+that of the process, so give cells one by one where it matters. Stages of two corpora are steered by
+dev of the first. Because translation brings the target's own sound under supervision once more, the
+clean reading is ``other`` against ``asr-other`` and ``none``. ``--tie`` renders and uses faces
+whose mouths follow the speech more or less. Checkpoints are chosen on dev; ``--test`` decodes test
+greedily.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from study import (
     note,
     row_of,
     run_cell,
+    stage_costs,
     study_parser,
     test_scores,
     train_minutes,
@@ -63,6 +67,7 @@ MID = {
     "pairs": ("own", "other"),
     "asr-own": ("own",),
     "asr-other": ("other",),
+    "asr-pairs": ("own", "other"),
 }
 """Whose speech is in the middle; ``asr-`` has its transcripts, the others their English."""
 SEEN_LR = "1e-3"
@@ -163,7 +168,7 @@ def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
 
 def run_of(name: str, cell: Cell, given: argparse.Namespace) -> api.Run:
     """The run of a cell."""
-    label = name if cell.pre in ("none", "sound") else f"{name}-{given.tie}"
+    label = name if cell.pre == "none" else f"{name}-{given.tie}"
     return run_cell(
         given.folder / f"{label}-seed{given.seed}",
         given.corpora / CORPORA[cell.target],
@@ -206,8 +211,12 @@ def main() -> None:
         run = run_of(name, known[name], given)
         row: dict[str, Any] = row_of(run, name)
         row["tie"] = given.tie
+        costs = stage_costs(run)
         row["stages"] = {
-            s["stage"]: {key: s[key] for key in ("updates", "dev_loss") if key in s}
+            s["stage"]: {
+                **{key: s[key] for key in ("updates", "dev_loss") if key in s},
+                "cpu_s": costs.get(s["stage"]),
+            }
             for s in run.summaries
         }
         if given.test:

@@ -3,7 +3,7 @@
     python benchmarks/retrieval.py MODEL CORPUS [--gallery 200] [--seconds 2] [--window 0.64]
 
 MODEL is the folder of a stage with the objective contrastive (RUN/stages/0-clips/model), CORPUS one
-of clips with pictures. The first seconds of the longest held-out clips (test, then dev) are
+of clips with pictures. The first seconds of held-out clips that have so many (test, then dev) are
 compared in the common space, each sound with all pictures of the gallery and the other way round.
 Printed: the share whose own partner comes first (recall at 1) and among the first ten, with 95 %
 intervals (Wilson), beside what guessing gives. Equal lengths, or the length alone would tell.
@@ -54,10 +54,15 @@ class Recall:
 
 
 def recalls(sound: Tensor, video: Tensor, first: int) -> Recall:
-    """Rows of ``sound`` (N, J) whose own row of ``video`` is among the ``first`` most similar."""
+    """Rows of ``sound`` (N, J) whose own row of ``video`` is among the ``first`` most similar.
+
+    A draw with a stranger is no hit, or a model that maps everything to one point would be perfect.
+    """
     one, other = (torch.nn.functional.normalize(x, dim=-1) for x in (sound, video))
     similar = one @ other.T
-    rank = (similar > similar.diagonal()[:, None]).sum(1)
+    if not bool(similar.isfinite().all()):
+        raise SystemExit("similarities are not finite: this model has diverged")
+    rank = (similar >= similar.diagonal()[:, None]).sum(1) - 1
     return Recall(int((rank < first).sum()), len(rank))
 
 
@@ -65,7 +70,7 @@ def recalls(sound: Tensor, video: Tensor, first: int) -> Recall:
 def gallery(
     model: CTCModel, corpus: Corpus, size: int, seconds: float, window_s: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Sound and pictures of the longest held-out clips in their common space, (N, W * J) each."""
+    """Sound and pictures of held-out clips in their common space, (N, W * J) each."""
     encoder = model.encoder
     if not isinstance(encoder, ConformerEncoder):
         raise SystemExit("this model has no encoder of clips; give the folder of a stage on clips")

@@ -153,6 +153,20 @@ def row_of(run: api.Run, label: str) -> dict[str, Any]:
     }
 
 
+def stage_costs(run: api.Run) -> dict[str, float]:
+    """CPU-seconds of each stage from its first row of metrics to its last, whichever run paid them.
+
+    A stage that was resumed, or computed by another process, begins a new count where it went on.
+    """
+    spent: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for row in run.metrics:
+        stage, now = row["stage"], row["time"]["cpu_s"]
+        spent[stage] = spent.get(stage, 0.0) + max(0.0, now - last.get(stage, now))
+        last[stage] = now
+    return {stage: round(seconds, 1) for stage, seconds in spent.items()}
+
+
 def note(folder: Path, row: dict[str, Any]) -> None:
     """Print a row and keep it."""
     print(json.dumps(row), flush=True)

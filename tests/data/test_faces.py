@@ -98,7 +98,9 @@ def corpus(tmp_path: Path) -> Corpus:
         splits[side].append(
             Utterance(f"id/{i}", path, 0.0, 1.0 + i / 5, f"Věta číslo {i}: ano.", "cs", "x", group)
         )
-    return write_corpus(tmp_path / "c", splits, Card(language="cs", licence="GPL-2.0"))
+    return write_corpus(
+        tmp_path / "c", splits, Card("cs", licence="GPL-2.0", attribution="the voices of Scéna")
+    )
 
 
 def test_a_corpus_of_faces_is_read_as_lrs3(corpus: Corpus, tmp_path: Path) -> None:
@@ -111,6 +113,8 @@ def test_a_corpus_of_faces_is_read_as_lrs3(corpus: Corpus, tmp_path: Path) -> No
     assert len(files) == 6 and {f.split("/")[0] for f in files} == {"trainval", "dev", "test"}
     made = prepare(out, tmp_path / "av", language="cs", progress=False)
     assert made.card.quarantined == {} and made.splits == ["train", "dev", "test"]
+    assert made.card.licence == "GPL-2.0"  # of the speech
+    assert made.card.attribution == f"{MARK}, tie medium, seed 3; the voices of Scéna"
     for side in made.splits:
         before = {u.id: u for u in corpus.split(side)}
         after = list(made.split(side))

@@ -155,6 +155,8 @@ def test_clips_without_pictures_are_left_out(clips: Path, tmp_path: Path) -> Non
     letters = Stage.model_validate({"name": "a", "objectives": [{"kind": "ctc"}],
                                     "stop": {"updates": 1}})  # fmt: skip
     assert with_video(opened, model, letters) is opened
+    sound = {"kind": "masked_autoencoder", "autoencoder": {"video_weight": 0}}
+    assert with_video(opened, model, stage_of(objectives=[sound])) is opened
 
 
 @pytest.mark.slow

@@ -324,7 +324,8 @@ class Stage(Settings):
     @property
     def needs_video(self) -> bool:
         """Whether an objective looks at pictures."""
-        return any(o.kind in WITH_VIDEO for o in self.objectives)
+        looking = (o for o in self.objectives if o.kind in WITH_VIDEO)
+        return any(o.kind != "masked_autoencoder" or o.autoencoder.video_weight for o in looking)
 
     @property
     def min_wer(self) -> MinWerSettings | None:

@@ -311,6 +311,7 @@ def render_faces(
             "corpus_sha256": source.sha256,
             "clips": len(jobs),
             "licence_of_the_speech": source.card.licence,
+            "attribution_of_the_speech": source.card.attribution,
         }
         (folder / "faces.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return out

@@ -94,7 +94,23 @@ def locate(
     if reader is None:
         display.say(f"{name}: read as {chosen!r}")
     group_rule = "recording" if chosen in ANNOTATED else None
-    return Where(root, chosen, tag, licence or "unknown", "", group_rule)
+    drawn = _drawn_faces(root)
+    licence = licence or drawn.get("licence_of_the_speech", "unknown")
+    return Where(root, chosen, tag, licence, drawn.get("attribution", ""), group_rule)
+
+
+def _drawn_faces(root: Path) -> dict[str, str]:
+    """What ``render_faces`` says of its folder: that nobody was filmed, and whose speech it is."""
+    try:
+        told = json.loads((root / "faces.json").read_bytes())
+        said = [told["synthetic"], f"tie {told['tie']}", f"seed {told['seed']}"]
+        speech = [text for text in [told.get("attribution_of_the_speech")] if text]
+        return {
+            "attribution": "; ".join([", ".join(said), *speech]),
+            "licence_of_the_speech": str(told["licence_of_the_speech"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # another file of that name, or none
 
 
 def read_options(

@@ -42,6 +42,8 @@ def test_nemo(tmp_path: Path) -> None:
             "text": "whole",
             "speaker": 7,
             "lang": "x",
+            "translation_en": "all of it " * 40,
+            "note": "too long to keep " * 40,
         },
         {
             "audio_filepath": str(tmp_path / "wav/a.wav"),
@@ -64,7 +66,8 @@ def test_nemo(tmp_path: Path) -> None:
         "wav/a": (0.0, 1.5, "whole"),
         f"{tmp_path}/wav/a-00002500": (2.5, 1.0, "cut"),
     }
-    assert result.records[0].speaker == "7" and result.records[0].custom == {"lang": "x"}
+    kept = {"lang": "x", "translation_en": "all of it " * 40}
+    assert result.records[0].speaker == "7" and result.records[0].custom == kept
     assert [reason for _, reason in result.reasons] == [
         "missing audio", *["bad row"] * 3, "missing text", *["bad row"] * 3
     ]  # fmt: skip

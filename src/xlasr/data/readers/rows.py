@@ -19,6 +19,7 @@ from xlasr.data.quarantine import Quarantine
 from xlasr.data.readers.base import RawRecord, encoding_advice
 from xlasr.data.readers.folder import AUDIO_SUFFIXES
 from xlasr.data.splits import split_name
+from xlasr.data.translation import field_of
 from xlasr.errors import DataError, UsageError
 
 MAX_LINE_BYTES = 16 << 20
@@ -29,6 +30,7 @@ MAX_BYTES = 16 << 30
 STARTS_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 _LONGEST_S = 1e7  # four months; more is not a time in seconds
+_LONGEST_TEXT = 10_000  # characters
 _STEM_SUFFIXES = (".flac", ".wav", ".opus", ".mp3", ".ogg", ".m4a")
 
 
@@ -184,21 +186,26 @@ def as_text(value: object) -> str | None:
     """Return a string or a number as stripped text; None for anything else and for nothing."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return str(value)[:10_000].strip() or None
+    return str(value)[:_LONGEST_TEXT].strip() or None
 
 
 def scalars(row: Mapping[str, Any], but: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the fields worth keeping as ``custom``: short texts and numbers."""
+    """Return the fields worth keeping as ``custom``: short texts, translations and numbers."""
     return {
         key: value
         for key, value in row.items()
         if key not in but
         and (
-            (isinstance(value, str) and 0 < len(value) <= 200)
+            (isinstance(value, str) and 0 < len(value) <= _most(key))
             or isinstance(value, bool)
             or (isinstance(value, int | float) and abs(value) < 1e300)
         )
     }
+
+
+def _most(key: str) -> int:
+    """Characters of a text that is kept: a translation is as long as what it translates."""
+    return _LONGEST_TEXT if key.startswith(field_of("")) else 200
 
 
 class Sounds:
