@@ -11,6 +11,7 @@ from tests import tiny
 
 from xlasr.config import load_recipe
 from xlasr.errors import BaseError, DataError, UsageError
+from xlasr.models.aids import aids_wanted, set_aids
 from xlasr.models.encoders import Context
 from xlasr.models.hub import find_base
 from xlasr.models.pieces import PieceTokenizer, load_symbols, symbol_tokenizer
@@ -127,21 +128,33 @@ def test_a_finished_transducer_is_a_base(tmp_path: Path) -> None:
         from_base(base, "seq2seq", context=None, language="cs")
 
 
-def test_the_large_one_has_the_size_of_torchaudios() -> None:
-    letters = CharTokenizer([chr(0x4E00 + i) for i in range(4096)])
+def large(n_symbols: int) -> Transducer:
     with torch.device("meta"):
         model = from_base(
             find_base("emformer-20"),
             "transducer",
             context=None,
             language="en",
-            alphabet=letters,
+            alphabet=CharTokenizer([chr(0x4E00 + i) for i in range(n_symbols - 1)]),
             shape=TransducerShape(**load_recipe("emformer-20").transducer.model_dump()),
         )
-    parts = (model.encoder, model.predictor, model.joiner)
-    n_weights = sum(p.numel() for part in parts for p in part.parameters())
-    own_projection = sum(p.numel() for p in model.joiner.encoder.parameters())
-    assert round((n_weights - own_projection) / 1e6, 1) == 76.7  # emformer_rnnt_base
+        assert isinstance(model, Transducer)
+        set_aids(model, aids_wanted(model, ["transducer", "ctc"]), None)
+    return model
+
+
+def millions(*parts: torch.nn.Module) -> float:
+    return round(sum(p.numel() for part in parts for p in part.parameters()) / 1e6, 1)
+
+
+def test_the_large_one_has_the_size_of_torchaudios() -> None:
+    model = large(4097)
+    joiner = (model.joiner.predictor, model.joiner.output)
+    assert millions(model.encoder, model.predictor, *joiner) == 76.7  # emformer_rnnt_base
+    model = large(5001)
+    assert millions(model.encoder) == 63.6
+    assert millions(model.encoder, model.predictor, model.joiner) == 79.2
+    assert millions(model) == 92.0  # and what only training needs
 
 
 def test_new_symbols_keep_the_encoder(tmp_path: Path) -> None:

@@ -272,13 +272,13 @@ def test_windows_by_hand() -> None:
 
 
 def test_what_moves_by_hand() -> None:
-    windows = torch.tensor([[[1.0], [5.0]], [[7.0], [7.0]], [[2.0], [0.0]]])
-    # without each clip's mean: -2 2, 0 0, 1 -1; mean 0 and variance 1 over the clips at each time
-    root = 1 / math.sqrt(14 / 9)
-    expected = torch.tensor([[-5.0, 5.0], [1.0, -1.0], [4.0, -4.0]]) / 3 * root
+    windows = torch.tensor([[1.0, 5, 0], [7, 7, 7], [2, 0, 4]])[..., None]
+    # without each clip's mean: -1 3 -2, 0 0 0, 0 -2 2; without each time's: thirds of
+    thirds = torch.tensor([[-2.0, 8, -6], [1, -1, 0], [1, -7, 6]])
+    expected = thirds / 3 / math.sqrt(192 / 81)  # variance 1 over all of them
     torch.testing.assert_close(what_moves(windows)[..., 0], expected, rtol=1e-4, atol=1e-4)
     one = windows[:, :1]
-    assert what_moves(one)[:, 0].equal(standardised(one[:, 0]))
+    torch.testing.assert_close(what_moves(one)[:, 0], standardised(one[:, 0]))
 
 
 def test_windows_of_all_clips_are_told_apart() -> None:

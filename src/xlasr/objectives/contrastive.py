@@ -113,11 +113,12 @@ def what_moves(windows: Tensor) -> Tensor:
     The mean of a clip is its voice, its room, the face and the light: easier to see than speech,
     and of no use to it. The mean over the batch is what every clip has at that time: without it
     the windows of one clip can be told apart by nothing but what is heard and seen in them. One
-    window alone keeps its mean. Then variance is 1 over the batch, as in ``standardised``.
+    window alone keeps its mean. Then variance is 1 over all windows, as in ``standardised``.
     """
     if windows.shape[1] > 1:
         windows = windows - windows.mean(1, keepdim=True)
-    return torch.stack([standardised(one) for one in windows.unbind(1)], 1)
+    moving = windows - windows.mean(0) if len(windows) > 1 else windows
+    return standardised(moving.flatten(0, 1)).reshape(windows.shape)
 
 
 def pooled(
