@@ -1,12 +1,12 @@
 """What the host does beside the model: its share of an update, and a corpus of a million clips.
 
-    python benchmarks/pipeline.py share CORPUS [--updates 40] [--threads 2]
+    python benchmarks/pipeline.py share CORPUS [--updates 40] [--threads 2] [--recipe whisper-full]
     python benchmarks/pipeline.py million CORPUS [--clips 1000000]
 
-``share`` trains with the recipe ``whisper-full`` and measures, in the same process, how much of an
-update is decoding, augmentation, log-mels and collation. ``million`` writes a manifest of that many
-utterances (each points at real audio of CORPUS, under an id of its own), opens it in a fresh
-process, plans an epoch and loads the first batch.
+``share`` trains the first stage of a recipe and measures, in the same process, how much of an
+update is decoding (of sound and pictures), augmentation, log-mels and collation. ``million`` writes
+a manifest of that many utterances (each points at real audio of CORPUS, under an id of its own),
+opens it in a fresh process, plans an epoch and loads the first batch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from study import greedily
+
 
 def cpu_s() -> float:
     """User and system time of this process."""
@@ -37,9 +39,10 @@ def resident_mb() -> float:
     return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def share(corpus: Path, updates: int, threads: int) -> dict[str, Any]:
+def share(corpus: Path, updates: int, threads: int, recipe: str, base: str) -> dict[str, Any]:
     """CPU and wall time of host work as a share of training."""
     from xlasr import api
+    from xlasr.config import load_recipe
     from xlasr.models import encoders
     from xlasr.training import engine
 
@@ -74,14 +77,13 @@ def share(corpus: Path, updates: int, threads: int) -> dict[str, Any]:
     engine.Trainer._update = update
     with tempfile.TemporaryDirectory() as scratch:
         total = updates + 10
-        settings = [f"adapt.stop.updates={total}", f"adapt.evaluate.every={total}"]
-        run = api.adapt(
-            corpus,
-            recipe="whisper-full",
-            out=Path(scratch) / "run",
-            overrides=[*settings, "adapt.optim.average=1", "adapt.evaluate.seconds=10"],
-            threads=threads,
-        )
+        (name, data), *_ = ((s.name, s.data) for s in load_recipe(recipe).stages)
+        settings = [f"{name}.stop.updates={total}", f"{name}.evaluate.every={total}"]
+        settings += [f"{name}.optim.average=1", f"{name}.evaluate.seconds=10"]
+        settings += [f"{name}.data=[{{path: main}}]"] if data else []
+        plan = load_recipe(recipe, settings)
+        plan = greedily(plan.model_copy(update={"stages": plan.stages[:1], "decoder": None}))
+        run = api.adapt(corpus, recipe=plan, base=base, out=Path(scratch) / "run", threads=threads)
         commit = run.facts["environment"]["commit"]
     return {
         "host_share_of_cpu": round(spent["host_cpu_s"] / spent["cpu_s"], 4),
@@ -158,10 +160,13 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--recipe", default="whisper-full", help="its first stage")
+    parser.add_argument("--base", default="whisper-tiny.en")
     parser.add_argument("--clips", type=int, default=1_000_000)
     given = parser.parse_args()
     if given.what == "share":
-        print(json.dumps(share(given.corpus, given.updates, given.threads)))
+        corpus, updates, threads = given.corpus, given.updates, given.threads
+        print(json.dumps(share(corpus, updates, threads, given.recipe, given.base)))
     elif given.what == "open":
         print(json.dumps(open_million(given.corpus)))
     else:
