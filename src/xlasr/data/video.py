@@ -20,7 +20,10 @@ from xlasr.data.containers import open_container
 from xlasr.data.headers import refuse_non_audio
 from xlasr.errors import AudioError, VideoError
 
-SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .3gp .flv .wmv .ts".split())
+SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .f4v .3gp .mkv .webm .avi .mpg .mpeg .vob .flv .wmv .asf .ogv .ts .mts "
+    ".m2ts".split()
+)
 MAX_PIXELS = 64 << 20
 """Of one picture: 8 K is half of it."""
 _SEEK_S = 2.0  # nearer to the beginning, decoding costs no more than seeking
