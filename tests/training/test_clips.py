@@ -139,6 +139,32 @@ def test_crops_follow_the_generator(clips: Path) -> None:
     np.testing.assert_array_equal(*plain)
 
 
+def test_a_stretch_from_anywhere(tmp_path: Path) -> None:
+    corpus = stretched(tmp_path, {"long": (1.6, 1.6), "blind": (1.6, 0.8), "short": (0.4, 0.4)})
+    crop = {"seconds": 0.48, "scale": [1, 1], "ratio": [1, 1], "flip": 0}
+    stage = stage_of(augment={"crop": crop})
+    data = with_video(open_set(corpus.split("train"), "headline"), model_of(), stage)
+    lines = [data.split[int(row)] for row in data.rows]
+    names = [line.id for line in lines]  # type: ignore[union-attr]
+    assert data.durations_s.max() == np.float32(0.48)
+    for name, latest_s in (("long", 1.12), ("blind", 0.33)):
+        at, found = names.index(name), []
+        whole = lines[at].load()  # type: ignore[union-attr]
+        for seed in range(8):
+            clip = data.item(at, 1.0, stage.augment, np.random.default_rng(seed))
+            assert len(clip) == 7680 and len(clip.pictures) == 6
+            first = int(np.correlate(whole, clip.samples, "valid").argmax())
+            np.testing.assert_allclose(whole[first : first + 7680], clip.samples, atol=1e-4)
+            found.append(first / 16_000)
+            # a picture of 25 a second is a grey brighter than the one before it
+            assert abs(clip.pictures[0].mean() - (20 + 25 * found[-1])) < 3
+        assert max(found) <= latest_s + 0.01 and max(found) - min(found) > 0.1
+    plain = data.item(names.index("long"), 1.0, AugmentSettings(), np.random.default_rng(0))
+    assert abs(plain.pictures[0].mean() - 20) < 3  # dev hears the first of it
+    short = data.item(names.index("short"), 1.0, stage.augment, np.random.default_rng(0))
+    assert len(short) < 7680
+
+
 def test_clips_without_pictures_are_left_out(clips: Path, tmp_path: Path) -> None:
     with_pictures = list(Corpus.open(clips).split("train"))
     write_wav(tmp_path / "a.wav", tiny.clip(1.0))

@@ -92,7 +92,7 @@ class PairSettings(Settings):
 
 
 class CropSettings(Settings):
-    """Random resized crop and flip of all pictures of a clip together.
+    """Random resized crop and flip of all pictures of a clip together, and a stretch of its time.
 
     Source: Szegedy et al. 2014 (arXiv 1409.4842), section 6.
     """
@@ -102,6 +102,12 @@ class CropSettings(Settings):
     )
     ratio: tuple[float, float] = Field((0.75, 4 / 3), description="least and most width / height")
     flip: float = Field(0.5, ge=0, le=1, description="probability of left becoming right")
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        description="no more of a clip than this is looked at, in training from anywhere in it: "
+        "more clips in a batch; without it the first seconds that the base takes (10)",
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> CropSettings:

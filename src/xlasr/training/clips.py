@@ -20,7 +20,7 @@ from xlasr.models.audiovisual_config import AudioVisualConfig
 from xlasr.models.conformer import ConformerEncoder
 from xlasr.models.encoders import Features
 from xlasr.models.run import SpeechModel
-from xlasr.training.sets import TextSet, TrainingSet
+from xlasr.training.sets import TextSet, TrainingSet, augmented
 
 _LARGER = 1.5
 """Pictures that are cut are decoded so much larger than what is cut out of them."""
@@ -78,19 +78,25 @@ class ClipSet(TrainingSet):
     ) -> AudioVisualClip:
         """The clip: sound as ever, pictures cut out at random, or the middle without ``crop``.
 
-        Pictures are taken as long as there are both sound and pictures, rounded up to tubelets.
+        With ``crop.seconds`` a clip that is longer begins anywhere. Pictures are taken as long as
+        there are both sound and pictures, rounded up to tubelets.
 
         Raises:
             DataError: The row has no pictures.
             VideoError: They cannot be decoded.
         """
-        samples = super().item(at, factor, augment, rng)
-        shape, video = self.looked_at, self._utterance(at).video
+        shape, utterance = self.looked_at, self._utterance(at)
+        video, how = utterance.video, augment.crop
         if video is None:
-            raise DataError(f"{self._utterance(at).id}: this clip has no pictures")
-        both_s = min(len(samples) / 16_000, video.seconds, shape.seconds)
-        times = [video.start_s + t for t in sample_times(both_s, shape.fps, shape.tubelet)]
-        how = augment.crop
+            raise DataError(f"{utterance.id}: this clip has no pictures")
+        spare_s = min(utterance.duration_s, video.seconds) - shape.seconds
+        first_s = 0.0
+        if how is not None and how.seconds is not None and spare_s > 0:
+            first_s = float(rng.uniform(0, spare_s))
+        samples = augmented(self._sound(utterance, first_s), factor, augment, rng)
+        both_s = min(len(samples) / 16_000, video.seconds - first_s, shape.seconds)
+        begin_s = video.start_s + first_s
+        times = [begin_s + t for t in sample_times(both_s, shape.fps, shape.tubelet)]
         larger = _LARGER if how is not None else 1.0
         pictures = frames_at(video.path, times, short_side=round(larger * shape.frame_size))
         height, width = pictures.shape[1:3]
@@ -118,9 +124,10 @@ class ClipSet(TrainingSet):
     def _utterance(self, at: int) -> Utterance:
         return cast(Utterance, self.split[int(self.rows[at])])
 
-    def _sound(self, utterance: Utterance) -> Samples:
-        seconds = min(utterance.duration_s, self.looked_at.seconds)
-        return np.asarray(replace(utterance, duration_s=seconds).load(), dtype=np.float32)
+    def _sound(self, utterance: Utterance, first_s: float = 0.0) -> Samples:
+        seconds = min(utterance.duration_s - first_s, self.looked_at.seconds)
+        part = replace(utterance, start_s=utterance.start_s + first_s, duration_s=seconds)
+        return np.asarray(part.load(), dtype=np.float32)
 
 
 def with_video(data: TrainingSet, model: SpeechModel, stage: Stage) -> TrainingSet:
@@ -152,4 +159,7 @@ def with_video(data: TrainingSet, model: SpeechModel, stage: Stage) -> TrainingS
     held["rows"] = data.rows[has_video]
     if without:
         held["left_out"] = {**data.left_out, "no pictures": without}
-    return ClipSet(**held, shape=model.encoder.hf.config)
+    shape, crop = model.encoder.hf.config, stage.augment.crop
+    if crop is not None and crop.seconds is not None:
+        shape = replace(shape, seconds=min(shape.seconds, crop.seconds))
+    return ClipSet(**held, shape=shape)

@@ -96,13 +96,7 @@ class TrainingSet:
         self, at: int, factor: float, augment: AugmentSettings, rng: np.random.Generator
     ) -> Any:
         """What features are made of: the clip, augmented."""
-        samples = speed(self.samples(at), factor)
-        if augment.noise is not None and rng.random() < augment.noise.probability:
-            samples = add_noise(samples, rng.uniform(*augment.noise.snr_db), rng)
-        if augment.codec is not None and rng.random() < augment.codec.probability:
-            kind = augment.codec.kinds[int(rng.integers(len(augment.codec.kinds)))]
-            samples = open_condition(kind)(samples, int(rng.integers(2**31)))
-        return samples
+        return augmented(self.samples(at), factor, augment, rng)
 
     def features(
         self,
@@ -326,6 +320,19 @@ def _lattice_frames(
         o.transducer or TransducerLossSettings() for o in objectives if o.kind == "transducer"
     ]
     return max((-(-len(ids) // (x.range - 1)) for x in losses if x.kind == "pruned"), default=1)
+
+
+def augmented(
+    samples: Samples, factor: float, augment: AugmentSettings, rng: np.random.Generator
+) -> Samples:
+    """Sound at another speed, in noise, through a codec, as the stage asks for it."""
+    samples = speed(samples, factor)
+    if augment.noise is not None and rng.random() < augment.noise.probability:
+        samples = add_noise(samples, rng.uniform(*augment.noise.snr_db), rng)
+    if augment.codec is not None and rng.random() < augment.codec.probability:
+        kind = augment.codec.kinds[int(rng.integers(len(augment.codec.kinds)))]
+        samples = open_condition(kind)(samples, int(rng.integers(2**31)))
+    return samples
 
 
 def load_batch(
