@@ -295,6 +295,8 @@ def test_windows_of_all_clips_are_told_apart() -> None:
     assert float(alone.detach()) == 0.0
     with pytest.raises(ValueError, match="needs same_length"):
         PairSettings(window_s=1.0, same_length=False)
+    with pytest.raises(ValueError, match="needs standardise"):
+        PairSettings(window_s=1.0, standardise=False)
 
 
 def test_place_and_clip_alone_tell_nothing() -> None:

@@ -87,7 +87,9 @@ class PairSettings(Settings):
     @model_validator(mode="after")
     def _windows_are_those_of_all(self) -> PairSettings:
         if self.window_s is not None and not self.same_length:
-            raise ValueError("window_s needs same_length: clips are compared window by window")
+            raise ValueError("window_s needs same_length: all clips have the same windows")
+        if self.window_s is not None and not self.standardise:
+            raise ValueError("window_s needs standardise: windows are told apart by what moves")
         return self
 
 
