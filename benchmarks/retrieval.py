@@ -26,7 +26,7 @@ from xlasr.data.corpus import Corpus
 from xlasr.models.conformer import ConformerEncoder
 from xlasr.models.ctc import CTCModel
 from xlasr.models.run import load_model
-from xlasr.objectives.contrastive import cut_to_shortest, pooled, what_moves
+from xlasr.objectives.contrastive import cut_to_shortest, pooled, standardised, what_moves
 from xlasr.training.clips import ClipSet
 
 BATCH = 20
@@ -101,7 +101,8 @@ def comparable(windows: Tensor) -> Tensor:
     What stands still is taken away over the gallery, as in training over the batch: each side sees
     the means and variances of all its own clips, and nothing of the other side.
     """
-    return torch.nn.functional.normalize(what_moves(windows), dim=-1).flatten(1)
+    rows = torch.nn.functional.normalize(standardised(what_moves(windows)), dim=-1)
+    return rows.reshape(len(windows), -1)
 
 
 def main() -> None:

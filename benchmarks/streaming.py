@@ -127,7 +127,7 @@ def cell(name: str, is_run: bool, precision: str, clips: list[np.ndarray], beam:
     from rapidfuzz.distance import Levenshtein
 
     from xlasr.decoding.latency import algorithmic_latency
-    from xlasr.models.int8 import size_mb
+    from xlasr.models.int8 import output_error, size_mb
     from xlasr.models.streaming import StreamingEncoder
 
     torch.set_num_threads(1)
@@ -146,7 +146,7 @@ def cell(name: str, is_run: bool, precision: str, clips: list[np.ndarray], beam:
         # torchao's tensors do not say what they hold
         row["size_mb"] = round(size_mb(model), 1) if precision == "int8" else None
         found, others = outputs(model, clips)
-        row["output_error"] = round(float((found - exact).abs().mean() / exact.abs().mean()), 5)
+        row["output_error"] = round(output_error(exact, found), 5)
         edits = sum(map(Levenshtein.distance, tokens, others))
         n = sum(map(len, tokens))
         row |= {"tokens": n, "changed_percent": round(100 * edits / max(1, n), 2)}

@@ -119,10 +119,9 @@ def measure(way: str, n_classes: int, args: argparse.Namespace) -> dict[str, Any
     leaves, lens = batch(small, 20)
     loss_of(way, leaves, lens, args.range).backward()
     leaves, lens = batch(args, n_classes)
-    before, seconds, value = peak_mb(args.device), [], 0.0
     if args.device == "cuda":
-        before = torch.cuda.memory_allocated() / 1024**2
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats()  # to what the batch holds
+    before, seconds, value = peak_mb(args.device), [], 0.0
     for _ in range(args.repeats):
         for leaf in leaves:
             leaf.grad = None

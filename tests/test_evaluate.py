@@ -260,7 +260,8 @@ def test_a_name_belongs_to_one_configuration(fresh: api.Run) -> None:
     line = f"evaluate {fresh.folder} --beam 2 --lines 0".split()
     for more, name in ((["--name", "told"], "told"), (["--int8"], "test-beam2-int8")):
         shown = CliRunner().invoke(app, [*line, *more], catch_exceptions=False).output
-        assert f"{name}.html" in shown and ("8-bit weights: " in shown) == ("--int8" in more)
+        assert f"{name}.html" in shown and (fresh.folder / "evaluations" / f"{name}.json").exists()
+        assert ("8-bit weights: " in shown) == ("--int8" in more)
     assert "beam 2, int8" in (fresh.folder / "README.md").read_text("utf-8")
 
 
@@ -269,8 +270,7 @@ def test_what_is_written_again_with_less_is_said(fresh: api.Run) -> None:
     out = io.StringIO()
     api.evaluate(fresh, with_base=False, console=Console(file=out, width=200))
     assert "note: test.json is written again, without its earlier base, gsm" in out.getvalue()
-    out = io.StringIO()
-    api.evaluate(fresh, console=Console(file=out, width=200))
+    api.evaluate(fresh, console=Console(file=(out := io.StringIO()), width=200))
     assert "note:" not in out.getvalue()
 
 

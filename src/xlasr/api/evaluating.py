@@ -187,8 +187,10 @@ def int8_cost(
         RunError: The run was not finished.
         DataError: No such split, or it is empty.
     """
-    folder = run.folder if isinstance(run, Run) else run
-    exact, rounded = (open_run(folder, int8=int8) for int8 in (False, True))
+    given = run if isinstance(run, Run) else open_run(run)
+    exact, rounded = (
+        given if given.int8 == int8 else open_run(given.folder, int8=int8) for int8 in (False, True)
+    )
     data = Corpus.open(corpus or exact.facts["corpus"]["path"])
     part = written_split(data.split(split), exact.model)
     clips = [np.asarray(part[i].load(), np.float32) for i in range(min(n_clips, len(part)))]

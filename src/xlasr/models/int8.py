@@ -103,7 +103,7 @@ class Int8Cost:
     Args:
         float_mb: Megabytes of the model before.
         int8_mb: And after.
-        error: Mean |difference| of the encoder's outputs over their mean |value|.
+        error: Of the encoder's outputs (``output_error``).
         clips: It was measured on so many.
     """
 
@@ -131,8 +131,12 @@ def compared_outputs(
         clips: Samples at 16 kHz, at least one.
     """
     one, other = (encoder_outputs(model, clips) for model in (exact, rounded))
-    error = float((other - one).abs().mean() / one.abs().mean())
-    return Int8Cost(size_mb(exact), size_mb(rounded), error, len(clips))
+    return Int8Cost(size_mb(exact), size_mb(rounded), output_error(one, other), len(clips))
+
+
+def output_error(exact: Tensor, rounded: Tensor) -> float:
+    """Mean |difference| of two models' outputs over the mean |value| of the first's."""
+    return float((rounded - exact).abs().mean() / exact.abs().mean())
 
 
 @torch.inference_mode()

@@ -178,11 +178,10 @@ def _go_on(base: Base, info: dict[str, Any], context: Context | Chunks | None) -
     model.info = info
     if isinstance(model, Seq2SeqModel):
         model.set_language(info["language"], info.get("prompt_language"))
-    if isinstance(model, CTCModel | Transducer):
-        if isinstance(model.encoder, WhisperSpeechEncoder | ChunkedWhisperEncoder):
-            model.encoder = whisper_encoder(model.encoder.hf, context)
-    elif isinstance(model.encoder, WhisperSpeechEncoder) and not isinstance(context, Chunks):
-        model.encoder.context = context
+        if isinstance(model.encoder, WhisperSpeechEncoder) and not isinstance(context, Chunks):
+            model.encoder.context = context
+    elif isinstance(model.encoder, WhisperSpeechEncoder | ChunkedWhisperEncoder):
+        model.encoder = whisper_encoder(model.encoder.hf, context)
     return model
 
 

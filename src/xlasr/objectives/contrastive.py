@@ -100,25 +100,24 @@ def contrastive(
     if how.same_length:
         features = cut_to_shortest(features)
     n = len(features.input_lens)
-    found = pooled(model, features, how.window_s if n > 1 else None)
-    if how.window_s is None or n == 1:
-        return info_nce(*found, how)
-    sound, video = (what_moves(x.float().reshape(n, -1, x.shape[1])).flatten(0, 1) for x in found)
-    return info_nce(sound, video, how.model_copy(update={"standardise": False}))
+    window_s = how.window_s if n > 1 else None
+    sound, video = (x.float() for x in pooled(model, features, window_s))
+    if window_s is not None:
+        sound, video = (what_moves(x.reshape(n, -1, x.shape[1])) for x in (sound, video))
+    return info_nce(sound, video, how)
 
 
 def what_moves(windows: Tensor) -> Tensor:
-    """Leave of windows (B, W, J) what is neither the clip's nor the time's.
+    """Leave of windows (B, W, J) what is neither the clip's nor the time's: (B * W, J).
 
     The mean of a clip is its voice, its room, the face and the light: easier to see than speech,
     and of no use to it. The mean over the batch is what every clip has at that time: without it
     the windows of one clip can be told apart by nothing but what is heard and seen in them. One
-    window alone keeps its mean. Then variance is 1 over all windows, as in ``standardised``.
+    window alone keeps its mean. All windows together are then the rows of ``standardised``.
     """
     if windows.shape[1] > 1:
         windows = windows - windows.mean(1, keepdim=True)
-    moving = windows - windows.mean(0) if len(windows) > 1 else windows
-    return standardised(moving.flatten(0, 1)).reshape(windows.shape)
+    return (windows - windows.mean(0)).flatten(0, 1)
 
 
 def pooled(

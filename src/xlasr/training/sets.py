@@ -35,6 +35,7 @@ from xlasr.models.run import SpeechModel
 from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.models.transducer import Transducer
 from xlasr.objectives.ctc import min_frames
+from xlasr.objectives.transducer import symbols_a_frame
 from xlasr.training.guards import keep_usable
 
 
@@ -319,7 +320,8 @@ def _lattice_frames(
     losses = [
         o.transducer or TransducerLossSettings() for o in objectives if o.kind == "transducer"
     ]
-    return max((-(-len(ids) // (x.range - 1)) for x in losses if x.kind == "pruned"), default=1)
+    widths = [loss.range for loss in losses if loss.kind == "pruned"]
+    return max((-(-len(ids) // symbols_a_frame(width)) for width in widths), default=1)
 
 
 def augmented(

@@ -7,7 +7,12 @@ Reading order: ``lattice.py`` (paths, forward and backward), ``exact.py`` (from 
 
 from xlasr.objectives.transducer.exact import transducer_loss
 from xlasr.objectives.transducer.fused import joined_loss
-from xlasr.objectives.transducer.pruned import in_windows, simple_loss, window_starts
+from xlasr.objectives.transducer.pruned import (
+    in_windows,
+    simple_loss,
+    symbols_a_frame,
+    window_starts,
+)
 from xlasr.objectives.transducer.restricted import alignment_windows
 
 __all__ = [
@@ -15,6 +20,7 @@ __all__ = [
     "in_windows",
     "joined_loss",
     "simple_loss",
+    "symbols_a_frame",
     "transducer_loss",
     "window_starts",
 ]

@@ -118,6 +118,11 @@ def _arcs(
     return emit, blank
 
 
+def symbols_a_frame(width: int, *, modified: bool = False) -> int:
+    """Symbols that windows of ``width`` rows let be written in a frame."""
+    return 1 if modified else width - 1
+
+
 def window_starts(
     found: Occupations,
     frame_lens: Tensor,
@@ -152,7 +157,7 @@ def window_starts(
     n_frames, n_rows = found.blank.shape[1:]
     device = found.blank.device
     frames, symbols = frame_lens.to(device)[:, None], target_lens.to(device)[:, None]
-    per_frame = 1 if modified else width - 1
+    per_frame = symbols_a_frame(width, modified=modified)
     too_long = (symbols > per_frame * frames)[:, 0]
     if bool(too_long.any()):
         row = int(too_long.nonzero()[0, 0])
