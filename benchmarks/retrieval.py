@@ -1,12 +1,13 @@
 """Which pictures belong to this sound? Retrieval among held-out clips of equal length.
 
-    python benchmarks/retrieval.py MODEL CORPUS [--gallery 200] [--seconds 2] [--window 0.64]
+    python benchmarks/retrieval.py MODEL CORPUS [--gallery 200] [--seconds 2]
 
 MODEL is the folder of a stage with the objective contrastive (RUN/stages/0-clips/model), CORPUS one
 of clips with pictures. The first seconds of held-out clips that have so many (test, then dev) are
-compared in the common space, each sound with all pictures of the gallery and the other way round.
-Printed: the share whose own partner comes first (recall at 1) and among the first ten, with 95 %
-intervals (Wilson), beside what guessing gives. Equal lengths, or the length alone would tell.
+compared in the common space, in windows as long as the stage's, each sound with all pictures of the
+gallery and the other way round. Printed: the share whose own partner comes first (recall at 1) and
+among the first ten, with 95 % intervals (Wilson), beside what guessing gives. Equal lengths, or the
+length alone would tell.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xlasr.config import AugmentSettings
+from xlasr.config import AugmentSettings, PairSettings, load_recipe
 from xlasr.data.corpus import Corpus
 from xlasr.models.conformer import ConformerEncoder
 from xlasr.models.ctc import CTCModel
@@ -105,6 +106,19 @@ def comparable(windows: Tensor) -> Tensor:
     return rows.reshape(len(windows), -1)
 
 
+def window_of(model: Path) -> float | None:
+    """Seconds of the windows that a stage told apart, by the recipe of its run.
+
+    Args:
+        model: RUN/stages/N-NAME/model.
+    """
+    stage = model.absolute().parent
+    recipe = load_recipe(str(stage.parents[1] / "recipe.yaml"))
+    (found,) = (s for s in recipe.stages if s.name == stage.name.partition("-")[2])
+    (objective,) = (o for o in found.objectives if o.kind == "contrastive")
+    return (objective.pairs or PairSettings()).window_s
+
+
 def main() -> None:
     """Print the recalls of a model on a corpus."""
     parser = argparse.ArgumentParser(
@@ -114,12 +128,11 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--gallery", type=int, default=200, help="clips")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each clip")
-    parser.add_argument("--window", type=float, help="window_s of the stage, if it had one")
     given = parser.parse_args()
     model = load_model(given.model)
     if "contrastive" not in getattr(model, "aids", {}):
         raise SystemExit(f"{given.model} has no common space of sound and pictures")
-    corpus, window_s = Corpus.open(given.corpus), given.window
+    corpus, window_s = Corpus.open(given.corpus), window_of(given.model)
     sound, video = gallery(model.eval(), corpus, given.gallery, given.seconds, window_s)
     row = {"model": str(given.model), "clips": len(sound), "seconds": given.seconds}
     for first in (1, 10):

@@ -180,36 +180,41 @@ def test_three_stages_are_one_recipe(
     assert not any("aids" in name for name in weights(whole, "translate"))
     at_begin: dict[str, Any] = {}
     real, updates = Trainer._update, []
+    to_die = {("clips", 1), ("translate", 4), ("letters", 2)}
 
     def dies(self: Trainer, batch: Any) -> None:
-        if self.stage.name == "translate":
-            if not at_begin:
-                state = {k: v.clone() for k, v in self.model.state_dict().items()}
-                at_begin.update(encoder_of(state))
-            updates.append(self.state.update)
-            if len(updates) == 5:
-                raise KeyboardInterrupt
+        at = (self.stage.name, self.state.update)
+        updates.append(at)
+        if at == ("translate", 0):
+            at_begin.update(encoder_of({k: v.clone() for k, v in self.model.state_dict().items()}))
+        if at in to_die:
+            to_die.remove(at)
+            raise KeyboardInterrupt
         real(self, batch)
 
     monkeypatch.setattr(Trainer, "_update", dies)
     monkeypatch.setenv("XLASR_CACHE", str(tmp_path / "other"))
     with pytest.raises(Interrupted):
         begin(tmp_path / "killed")
-    assert same(at_begin, made[0])
+    for _ in ("translate", "letters"):
+        with pytest.raises(Interrupted):
+            api.adapt(None, resume=tmp_path / "killed")
     again = api.adapt(None, resume=tmp_path / "killed")
-    assert updates[4:6] == [4, 4]
-    for stage in ("translate", "letters", "unfrozen"):
+    assert same(at_begin, made[0])
+    assert not to_die and updates.count(("translate", 0)) == 1  # not begun again
+    assert updates[updates.index(("translate", 4)) + 1] == ("translate", 4)
+    for stage in ("clips", "translate", "letters", "unfrozen"):
         assert same(weights(again, stage), weights(whole, stage)), stage
     assert again.summaries == whole.summaries
-    # every stage's model stands alone: the translator as a base, the last one's encoder too
-    translator = whole.folder / "stages" / "1-translate" / "model"
-    for folder in (translator, whole.folder):
+    # every stage's model stands alone as a base
+    stages = whole.folder / "stages"
+    alone = {stages / "0-clips/model": 0, stages / "1-translate/model": 1, whole.folder: 3}
+    for folder, stage in alone.items():
         run = api.adapt(
-            speech.path, base=str(folder), threads=1, out=tmp_path / f"on-{folder.name}",
+            speech.path, base=str(folder), threads=1, out=tmp_path / f"on-{stage}",
             recipe=small.recipe("ctc", letters(init="base", stop={"updates": 1})),
         )  # fmt: skip
-        wanted = made[1] if folder == translator else made[3]
-        assert same(encoder_of(weights(run, "letters")), wanted)
+        assert same(encoder_of(weights(run, "letters")), made[stage])
 
 
 def test_a_frozen_encoder_is_computed_once_for_each_choice_of_rows(
