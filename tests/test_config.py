@@ -151,7 +151,7 @@ TWO = [
         ({}, {"output": {}}, {}, "'last' is of the family 'ctc' and begins from 'first', of 'seq"),
         ({}, {"family": "transducer", "objectives": [{"kind": "transducer"}]}, {},
          "the recipe's family is 'ctc', and its last stage, whose model is the result, is of 'tr"),
-        ({"objectives": [{"kind": "ctc"}]}, {}, {}, "'ctc' does not fit the family 'seq2seq'"),
+        ({"objectives": [{"kind": "ctc"}]}, {}, {}, "ctc stands beside a decoder"),
         ({"objectives": [{"kind": "cross_entropy", "bpe_dropout": 0.1}]}, {}, {}, "bpe_dropout is"),
         ({"family": "ctc", "objectives": [{"kind": "ctc"}]}, {}, {"decoder": {"layers": 1}},
          "decoder: sizes are for the family 'seq2seq'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -44,10 +45,29 @@ def timed(path: Path, frames: Frames, times_ms: Sequence[int]) -> Path:
     return path
 
 
+def paused(path: Path, whole: Path, after: int, pause_s: float) -> Path:
+    """A Matroska copy with sound whose pictures behind ``after`` come ``pause_s`` later."""
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        seen = 0
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                seen += 1
+                if seen > after:
+                    shift = int(pause_s / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+    return path
+
+
 def turn(path: Path, quarters: int) -> None:
     """Tell players of an MP4 to turn its pictures clockwise, as a telephone does."""
     content = bytearray(path.read_bytes())
-    at = content.index(b"tkhd") + 4 + 4 + 8 + 4 + 4 + 4 + 8 + 2 + 2 + 2 + 2
+    heads = [m.end() + 4 + 8 + 4 + 4 + 4 + 8 + 2 + 2 + 2 + 2 for m in re.finditer(b"tkhd", content)]
+    at = next(at for at in heads if any(content[at + 36 : at + 44]))  # sound has no width
     one = 1 << 16
     a, b, c, d = {0: (1, 0, 0, 1), 1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}[quarters]
     values = [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30]

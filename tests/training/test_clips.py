@@ -14,14 +14,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from tests import tiny
-from tests.data.clips import av_clip
+from tests.data.clips import av_clip, greys, paused, turn
 
 from xlasr import api
 from xlasr.config import AugmentSettings, CropSettings, Stage
 from xlasr.data import Card, Corpus, Utterance, prepare, write_corpus
 from xlasr.data.audio import write_wav
 from xlasr.data.batches import PlanSettings, clip_rng, epoch_plan
-from xlasr.data.faces import render_faces
+from xlasr.data.faces import render_faces, write_video
 from xlasr.data.quarantine import Quarantine
 from xlasr.data.writing import staging, write_manifests
 from xlasr.errors import ConfigError, DataError, UsageError
@@ -32,6 +32,7 @@ from xlasr.models.tokenizer import CharTokenizer
 from xlasr.training.clips import AudioVisualClip, ClipSet, with_video
 from xlasr.training.sets import drop_unusable, open_set
 
+CORNERS = [(0, 0), (0, 16), (16, 0), (16, 16)]
 BOTH = [{"kind": "masked_autoencoder"}, {"kind": "contrastive"}]
 
 
@@ -65,10 +66,6 @@ def stage_of(**changes: Any) -> Stage:
 
 def stretched(folder: Path, lengths: dict[str, tuple[float, float]]) -> Corpus:
     """A corpus of clips whose (sound, pictures) last so many seconds."""
-    from tests.data.clips import greys
-
-    from xlasr.data.faces import write_video
-
     source = folder / "source"
     source.mkdir(parents=True)
     for i, (name, (sound_s, video_s)) in enumerate(lengths.items()):
@@ -104,6 +101,40 @@ def test_lengths_that_differ(tmp_path: Path) -> None:
     clip = data.item(at, 1.0, AugmentSettings(), np.random.default_rng(0))
     greys = clip.pictures.mean((1, 2, 3))
     assert np.abs(greys - (20 + np.minimum(2 * np.arange(14), 24))).max() < 3
+
+
+def test_turned_pictures_and_uneven_times(tmp_path: Path) -> None:
+    """A telephone's clip and one of variable frame rate, from the files to what is learnt."""
+    source = tmp_path / "source"
+    source.mkdir()
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, :16] = 240  # the upper left, which a quarter turn brings to the upper right
+    write_video(source / "turned.mp4", [picture] * 25, tiny.clip(1.0))
+    turn(source / "turned.mp4", 1)
+    whole = tmp_path / "whole.mp4"
+    write_video(whole, greys(15, 32, step=10), tiny.clip(1.0, 1))
+    paused(source / "uneven.mkv", whole, after=5, pause_s=0.4)
+    corpus = prepare(
+        source,
+        tmp_path / "c",
+        language="en",
+        reader="kinetics",
+        progress=False,
+        ratios={"train": 1},
+    )
+    data = with_video(open_set(corpus.split("train"), "headline"), model_of(), stage_of())
+    assert isinstance(data, ClipSet)
+    clips = {
+        data.split[int(row)].id: data.item(at, 1.0, AugmentSettings(), np.random.default_rng(0))  # type: ignore[union-attr]
+        for at, row in enumerate(data.rows)
+    }
+    corners = [clips["turned"].pictures[:, y : y + 16, x : x + 16].mean() for y, x in CORNERS]
+    assert corners[1] > 200 and max(corners[0], *corners[2:]) < 20
+    # 12.5 a second of 25, 64 ms late (Matroska keeps what AAC puts before): pictures 0, 0, 2, 4,
+    # the last of them through the pause of 0.4 s, then on
+    found = clips["uneven"].pictures.mean((1, 2, 3))
+    wanted = [20, 20, 40, *[60] * 6, 80, 100, 120]
+    assert np.abs(found[: len(wanted)] - wanted).max() < 4, found
 
 
 def test_features_of_a_batch(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import small
+import torch
+from rich.console import Console
 from safetensors.torch import load_file
 from tests import tiny
 from tests.training.test_clips import BOTH
@@ -19,6 +22,8 @@ from xlasr.data.corpus import Corpus, Utterance
 from xlasr.data.faces import render_faces
 from xlasr.errors import ConfigError, DataError, Interrupted, UsageError
 from xlasr.models.attention import AttentionModel
+from xlasr.models.run import load_model
+from xlasr.objectives.ctc import ctc_loss
 from xlasr.training.engine import Trainer
 
 TO = {"a": "xo", "b": "y", "c": "zu", "d": "w", "e": "v", "f": "t", " ": " "}
@@ -269,6 +274,46 @@ def test_pieces_sizes_and_a_decoder_on_a_whisper(
     for format in ("transformers", "ct2"):
         with pytest.raises(UsageError, match="attention decoder of xlasr's own"):
             api.export(run.folder, tmp_path / "out", format=format)
+
+
+def test_a_ctc_head_beside_the_decoder(
+    base: Path, whisper_dir: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    both = [{"kind": "cross_entropy"}, {"kind": "ctc", "weight": 0.5}]
+    then = translate(name="alone", init="translate", output={}, stop={"updates": 1})
+    plan = small.recipe("seq2seq", translate(objectives=both), then)
+    console = Console(file=io.StringIO(), width=200)
+    run = api.adapt(
+        corpus.path, base=str(base), recipe=plan, out=tmp_path / "a", threads=1, console=console
+    )
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "translate: ctc begins with new weights" in shown
+    assert "alone: the weights that only ctc needs are dropped" in shown
+    model = load_model(run.folder / "stages" / "0-translate" / "model")
+    assert isinstance(model, AttentionModel) and list(model.aids) == ["ctc"]
+    assert isinstance(run.model, AttentionModel) and not run.model.aids
+    # the loss is CTC's over the decoder's letters, whose id 0 is the blank, and reaches the encoder
+    stage = plan.stages[0]
+    clips = [tiny.clip(1.0, seed) for seed in (1, 2)]
+    texts = [english(t) for t in ("bad", "cab")]
+    features = model.features(clips)
+    states = model.encoder(features)
+    found = ctc_loss(model, states, features.input_lens, texts, stage.objectives[1])
+    logits = states @ model.aids["ctc"].weight.T + model.aids["ctc"].bias
+    ids = [model.tokenizer.encode(t) for t in texts]
+    wanted = torch.nn.functional.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1), torch.tensor([i for row in ids for i in row]),
+        model.out_lens(features.input_lens), torch.tensor([len(i) for i in ids]), reduction="sum",
+    ) / sum(map(len, ids))  # fmt: skip
+    torch.testing.assert_close(found, wanted)
+    found.backward()
+    assert all(p.grad is None for p in model.decoder.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in model.encoder.hf.parameters())
+    with pytest.raises(ConfigError, match="ctc stands beside a decoder and does not train it"):
+        small.recipe("seq2seq", translate(objectives=both[1:]))
+    plan = small.recipe("seq2seq", small.stage("seq2seq", objectives=both))
+    with pytest.raises(UsageError, match="of its own; this one is the base's"):
+        api.adapt(corpus.path, base=str(whisper_dir), recipe=plan, out=tmp_path / "b")
 
 
 def test_bases_without_a_decoder_are_refused_where_none_is_made(

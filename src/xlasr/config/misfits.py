@@ -15,7 +15,7 @@ from xlasr.errors import did_you_mean
 
 OBJECTIVE_OF = {"ctc": "ctc", "seq2seq": "cross_entropy", "transducer": "transducer"}
 """The objective of each family."""
-BESIDE = {"transducer": "ctc"}
+BESIDE = {"transducer": "ctc", "seq2seq": "ctc"}
 """What a family can learn beside that."""
 MODES_OF = {
     "ctc": ("keep", "replace", "extend"),
@@ -63,6 +63,12 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
                     for key in ("label_smoothing", "bpe_dropout")
                     if objective.get(key)
                 ]
+        kinds = [o.get("kind") for o in dicts(stage.get("objectives"))]
+        if family == "seq2seq" and "ctc" in kinds and not {"cross_entropy", "min_wer"} & {*kinds}:
+            problems.append(
+                f"stage {name!r}: ctc stands beside a decoder and does not train it; add "
+                "cross_entropy, or take the family 'ctc'"
+            )
         problems += text_misfits(name, stage, family) + video_misfits(name, stage)
         problems += min_wer_misfits(name, stage)
         problems += [f"stage {name!r}: {p}" for p in _head_misfits(family, stage, tree)]

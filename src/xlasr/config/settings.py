@@ -211,9 +211,9 @@ class ObjectiveSettings(Settings):
     """One term of the loss."""
 
     kind: str = Field(
-        description="ctc (for a transducer: a head beside it), cross_entropy, transducer; min_wer; "
-        "ewc beside one of these; without text: masked_contrastive, and on audio-visual clips "
-        "masked_autoencoder, contrastive"
+        description="ctc (for a transducer or a decoder: a head beside it), cross_entropy, "
+        "transducer; min_wer; ewc beside one of these; without text: masked_contrastive, and on "
+        "audio-visual clips masked_autoencoder, contrastive"
     )
     weight: float = Field(1.0, gt=0, description="of this term; about 0.1 is right for ewc")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="cross_entropy only")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xlasr.errors import BaseError
+from xlasr.models.attention import AttentionModel
 from xlasr.models.audiovisual import CommonDecoder, JointSpace, VideoEncoder
 from xlasr.models.conformer import ConformerEncoder
 from xlasr.models.ctc import CTCModel
@@ -22,7 +23,7 @@ from xlasr.models.encoders import SelfSupervisedEncoder
 from xlasr.models.transducer import Transducer
 from xlasr.registry import Registry
 
-Aided = CTCModel | Transducer
+Aided = CTCModel | Transducer | AttentionModel
 Builder = Callable[[Aided], nn.Module]
 AIDS: Registry[Builder] = Registry("aid of an objective")
 
@@ -81,7 +82,7 @@ def contrastive_aid(model: Aided) -> ContrastiveAid:
 
 @AIDS.register("ctc")
 def ctc_head(model: Aided) -> nn.Linear:
-    """A CTC head beside a transducer, over its symbols (id 0 is the blank of both)."""
+    """A CTC head beside a transducer or decoder, over its symbols (id 0 is its blank too)."""
     return nn.Linear(model.encoder.dim, len(model.tokenizer))
 
 

@@ -50,6 +50,7 @@ class DecoderTokens:
     """
 
     eot = 0
+    blank = 0  # of a CTC head beside the decoder
     prompt = (0,)
 
     def __init__(self, inner: SymbolTokenizer) -> None:
@@ -166,6 +167,17 @@ class AttentionModel(Seq2SeqModel):
         tokens = DecoderTokens(symbols)
         network = EncoderDecoder(encoder.hf, encoder.dim, len(tokens), shape)
         super().__init__(network, encoder, tokens, info)
+        self.aids = nn.ModuleDict()  # by objective; see models.aids
+
+    def log_probs(self, states: Tensor) -> Tensor:
+        """CTC head on encoder states: (B, T', D) -> (B, T', V) log-probabilities, float32.
+
+        It teaches a young encoder where the words are, which a decoder that begins at random does
+        not find in little speech; it decodes nothing.
+
+        Source: Kim, Hori and Watanabe 2017 (arXiv 1609.06773), section 3.1.
+        """
+        return torch.log_softmax(self.aids["ctc"](states).float(), dim=-1)
 
     def is_pad(self, states: Tensor, input_lens: Tensor) -> Tensor:
         """Encoder states (B, T') behind the end of a clip."""

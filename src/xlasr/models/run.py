@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlasr.errors import BaseError, RunError
-from xlasr.models.aids import AIDS
+from xlasr.models.aids import AIDS, Aided
 from xlasr.models.attention import AttentionModel, DecoderShape
 from xlasr.models.ctc import CTCModel
 from xlasr.models.encoders import (
@@ -288,7 +288,7 @@ def save_model(
         **model.info,
         "context": None if context is None else asdict(context),
     }
-    if isinstance(model, CTCModel | Transducer) and model.aids:
+    if isinstance(model, Aided) and model.aids:
         meta["aids"] = list(model.aids)
     has_extractor = (folder / "preprocessor_config.json").exists()
     if isinstance(model.encoder, SelfSupervisedEncoder) and not has_extractor:  # random weights
@@ -332,7 +332,7 @@ def load_model(folder: Path) -> SpeechModel:
             model = AttentionModel(encoder, load_symbols(folder), meta)
         else:
             model = CTCModel(encoder, CharTokenizer.load(folder), meta)
-        if not isinstance(model, Seq2SeqModel):
+        if isinstance(model, Aided):
             model.aids.update({kind: AIDS[kind](model) for kind in aids})
         try:
             state = load_file(str(folder / "model.safetensors"))

@@ -19,12 +19,11 @@ from xlasr.data.corpus import Corpus
 from xlasr.data.phones import FORM
 from xlasr.errors import Interrupted, TrainingStopped, UsageError
 from xlasr.files import write_text
-from xlasr.models.aids import aids_wanted, set_aids
+from xlasr.models.aids import Aided, aids_wanted, set_aids
 from xlasr.models.ctc import CTCModel
 from xlasr.models.heads import turn_to
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel
-from xlasr.models.seq2seq import Seq2SeqModel
 from xlasr.objectives import OBJECTIVES
 from xlasr.objectives.ewc import Anchor, make_anchor
 from xlasr.training.artefacts import (
@@ -110,11 +109,16 @@ def _run_stage(
     stage = run.stage
     given = training_sets(recipe, run)
     model = build_model(recipe, base, run, folders, given, seed)
-    if not isinstance(model, Seq2SeqModel):
+    if isinstance(model, Aided):
         bare = stage.init == "base" and base.adapted is None
         kinds = aids_wanted(model, [o.kind for o in stage.objectives])
         for line in set_aids(model, kinds, base.folder if bare else None):
             progress.note(f"{stage.name}: {line}")
+    elif any(o.kind == "ctc" for o in stage.objectives):
+        raise UsageError(
+            f"stage {stage.name!r}: ctc stands beside a decoder of letters or pieces of its own; "
+            f"this one is the base's. Say decoder: {{}} and output.mode: replace for a new one"
+        )
     room = None if stage.needs_text else stage.positions_wanted()
     sets = [
         drop_unusable(

@@ -288,12 +288,12 @@ def drop_unusable(
             return "no text left after normalisation"
         if not ids:
             return "no letter of the text is in the alphabet"
-        if isinstance(model, Seq2SeqModel):
-            return f"more than {model.room} tokens" if len(ids) > model.room else None
+        if isinstance(model, Seq2SeqModel) and len(ids) > model.room:
+            return f"more than {model.room} tokens"
         if isinstance(model, Transducer) and _lattice_frames(model, ids, objectives) > frames:
             return "more symbols than the lattice takes"
         with_ctc = isinstance(model, CTCModel) or any(o.kind == "ctc" for o in objectives)
-        if frames < 1 or (with_ctc and min_frames(ids) > frames):
+        if with_ctc and min_frames(ids) > frames:
             return "more symbols than frames (CTC has no alignment)"
         return None
 
