@@ -70,6 +70,14 @@ MID = {
     "asr-pairs": ("own", "other"),
 }
 """Whose speech is in the middle; ``asr-`` has its transcripts, the others their English."""
+SCALE = [
+    "clips.augment={crop: {seconds: 2, scale: [1, 1], ratio: [1, 1]}}",
+    "clips.optim.lr=7e-4",
+    "clips.optim.warmup=50",
+    "translate.batch_s=15",
+    "adapt.batch_s=15",
+]
+"""What two cores can do: short clips, and batches of 15 s."""
 SEEN_LR = "1e-3"
 """Rate of the encoder where the end trains it, as that of ``wav2vec2-small`` from random."""
 
@@ -155,7 +163,7 @@ def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
         settings += budget(stage, updates, given.every)
     if cell.full:
         settings += ["adapt.train.part=full", f"adapt.optim.lr={SEEN_LR}"]
-    recipe = load_recipe("multistage", [*settings, *given.set])
+    recipe = load_recipe("multistage", [*SCALE, *settings, *given.set])
     wanted = {"adapt"} | ({"clips"} if objectives else set()) | ({"translate"} if tags else set())
     stages, before = [], "base"
     for stage in recipe.stages:
@@ -189,11 +197,11 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="draw the faces first, where missing")
     parser.add_argument("--languages", default="cs,nl", help="two of those with an English side")
     parser.add_argument("--tie", default="medium", choices=list(FOLLOWS))
-    parser.add_argument("--clips", type=int, default=1000, help="updates on clips")
-    parser.add_argument("--translate", type=int, default=1000, help="updates in the middle")
-    parser.add_argument("--updates", type=int, default=1000, help="updates on letters")
-    parser.add_argument("--direct", type=int, default=3000, help="updates of direct-TARGET")
-    parser.add_argument("--every", type=int, default=250, help="updates between looks at dev")
+    parser.add_argument("--clips", type=int, default=400, help="updates on clips")
+    parser.add_argument("--translate", type=int, default=600, help="updates in the middle")
+    parser.add_argument("--updates", type=int, default=600, help="updates on letters")
+    parser.add_argument("--direct", type=int, default=1800, help="updates of direct-TARGET")
+    parser.add_argument("--every", type=int, default=200, help="updates between looks at dev")
     given = parser.parse_args()
     given.corpora, given.folder = given.corpora.absolute(), given.folder.absolute()
     given.languages = given.languages.split(",")
