@@ -24,7 +24,7 @@ that of the process, so give cells one by one where it matters. Stages of two co
 dev of the first. Because translation brings the target's own sound under supervision once more, the
 clean reading is ``other`` against ``asr-other`` and ``none``. ``--tie`` renders and uses faces
 whose mouths follow the speech more or less. Checkpoints are chosen on dev; ``--test`` decodes test
-greedily.
+greedily, ``--probe TASK`` asks what the encoder of the finished cell knows (``xlasr probe``).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from study import (
     budget,
     check_cells,
     greedily,
+    in_per_cent,
     note,
     row_of,
     run_cell,
@@ -51,6 +52,7 @@ from xlasr import api
 from xlasr.config import Recipe, load_recipe
 from xlasr.data import prepare
 from xlasr.data.faces import FOLLOWS, render_faces
+from xlasr.diagnosis.probes import probe
 
 CONTRAST = "{kind: contrastive, pairs: {window_s: 0.32, temperature: 0.1}}"
 PRE = {
@@ -78,6 +80,13 @@ SCALE = [
     "adapt.batch_s=15",
 ]
 """What two cores can do: short clips, and batches of 15 s."""
+PROBES = {
+    "phones": ("asterisk-it", "asterisk-es"),
+    "intents": ("asterisk-en", "asterisk-es", "asterisk-fr", "asterisk-it"),
+    "keywords": ("asterisk-es", "asterisk-es-co", "asterisk-fr", "asterisk-fr-armelle"),
+    "speakers": ("asterisk-it", "asterisk-es", "fillets-cs", "fillets-nl"),
+}
+"""What each is asked on."""
 SEEN_LR = "1e-3"
 """Rate of the encoder where the end trains it, as that of ``wav2vec2-small`` from random."""
 
@@ -202,6 +211,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=600, help="updates on letters")
     parser.add_argument("--direct", type=int, default=1800, help="updates of direct-TARGET")
     parser.add_argument("--every", type=int, default=200, help="updates between looks at dev")
+    parser.add_argument("--probe", action="append", default=[], choices=list(PROBES))
     given = parser.parse_args()
     given.corpora, given.folder = given.corpora.absolute(), given.folder.absolute()
     given.languages = given.languages.split(",")
@@ -229,6 +239,9 @@ def main() -> None:
         }
         if given.test:
             row |= test_scores(run, [])
+        for task in given.probe:
+            asked = [given.corpora / corpus for corpus in PROBES[task]]
+            row[f"{task}_error"] = in_per_cent(probe(run.folder, asked, task).error)
         note(given.folder, row)
 
 
