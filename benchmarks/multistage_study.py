@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--languages", default="cs,nl", help="two of those with an English side")
     parser.add_argument("--tie", default="medium", choices=list(FOLLOWS))
     parser.add_argument("--clips", type=int, default=400, help="updates on clips")
-    parser.add_argument("--translate", type=int, default=600, help="updates in the middle")
+    parser.add_argument("--translate", type=int, default=800, help="updates in the middle")
     parser.add_argument("--updates", type=int, default=600, help="updates on letters")
     parser.add_argument("--direct", type=int, default=1800, help="updates of direct-TARGET")
     parser.add_argument("--every", type=int, default=200, help="updates between looks at dev")
