@@ -85,6 +85,18 @@ def test_no_step_of_a_run_hears_them(
     assert run.summaries[0]["left_out"] == [{}]
 
 
+def test_nor_where_the_other_corpus_steers(
+    whisper_dir: Path, main: Corpus, second: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First, or alone, in a stage that other languages come before the command's corpus."""
+    other = {"path": str(second.path)}
+    run, heard = adapt(main, whisper_dir, tmp_path / "a", [other], monkeypatch)
+    assert heard == {0: set(STAYS)}
+    assert run.summaries[0]["left_out"] == [{"its text stands in dev or test": 2}]
+    run, heard = adapt(main, whisper_dir, tmp_path / "b", [other, {"path": "main"}], monkeypatch)
+    assert heard[0] == set(STAYS)
+
+
 def test_codecs_carry_a_share_of_the_clips_the_same_way_again(main: Corpus) -> None:
     data = open_set(main.split("train"), "headline")
     rows = np.arange(len(data.rows))

@@ -22,9 +22,11 @@ from xlasr.data.corpus import Corpus, Utterance
 from xlasr.data.faces import render_faces
 from xlasr.errors import ConfigError, DataError, Interrupted, UsageError
 from xlasr.models.attention import AttentionModel
+from xlasr.models.hub import find_base
 from xlasr.models.run import load_model
 from xlasr.objectives.ctc import ctc_loss
 from xlasr.training.engine import Trainer
+from xlasr.training.planned import plan_stages
 
 TO = {"a": "xo", "b": "y", "c": "zu", "d": "w", "e": "v", "f": "t", " ": " "}
 """The language "en" of these tests: longer than what is said, in other letters."""
@@ -220,6 +222,29 @@ def test_three_stages_are_one_recipe(
             recipe=small.recipe("ctc", letters(init="base", stop={"updates": 1})),
         )  # fmt: skip
         assert same(encoder_of(weights(run, "letters")), made[stage])
+
+
+def test_what_hears_other_sound_alone_is_the_same_for_every_target(
+    corpus: Corpus, speech: Path, base: Path, tmp_path: Path
+) -> None:
+    sound = small.stage(
+        "ctc", name="sound", data=[{"path": str(speech)}],
+        objectives=[{"kind": "masked_autoencoder", "autoencoder": {"video_weight": 0}}],
+    )  # fmt: skip
+    other = spoken(tmp_path / "other", LINES, {})
+    plans = [
+        (corpus, small.recipe("ctc", sound, letters(init="sound"))),
+        (corpus, small.recipe("ctc", sound, translate(init="sound"), letters())),
+        (other, small.recipe("ctc", sound, translate(init="sound"), letters())),
+    ]
+    opened = find_base(str(base))
+    keys = [[s.key for s in plan_stages(p, opened, main, tmp_path, 0)] for main, p in plans]
+    assert keys[0][0] == keys[1][0] == keys[2][0]
+    assert keys[1][1] != keys[2][1]
+    # but letters of another corpus, without those that stand in dev and test of the command's
+    learnt = small.recipe("ctc", small.stage("ctc", data=[{"path": str(speech)}]))
+    keys = [[s.key for s in plan_stages(learnt, opened, main, tmp_path, 0)] for main, _ in plans]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_a_frozen_encoder_is_computed_once_for_each_choice_of_rows(

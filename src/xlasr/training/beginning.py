@@ -70,7 +70,7 @@ def training_sets(recipe: Recipe, run: StageRun) -> list[TrainingSet]:
         open_data(data, entry, stage.output.text, language, prompt, part_of(data, stage))
         for data, entry in zip(run.data, stage.data, strict=True)
     ]
-    if not stage.needs_text or all(data is run.dev for data in run.data):
+    if not stage.needs_text or all(data is run.main for data in run.data):
         return sets
     asked = {id(corpus): corpus for corpus in (*judged_corpora(run), run.main)}
     targets = {entry.target for entry in stage.data if entry.spoken and entry.target}
@@ -78,8 +78,6 @@ def training_sets(recipe: Recipe, run: StageRun) -> list[TrainingSet]:
     found = []
     for data, opened in zip(run.data, sets, strict=True):
         others = [texts for key, texts in held_out.items() if key != id(data)]
-        if stage.output.heads == "shared":  # all learn for one dev
-            others = [] if data is run.dev else list(held_out.values())
         found.append(leave_out_texts(opened, set().union(*others)))
     return found
 

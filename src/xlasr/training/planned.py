@@ -44,20 +44,22 @@ def plan_stages(
         run = StageRun(stage, folder / "stages" / f"{number}-{stage.name}", "", data, main)
         found = _problems(run) + list_problems(stage, recipe.family_of(stage), base)
         problems += [f"stage {stage.name!r}: {p}" for p in found]
+        family = recipe.family_of(stage)
         content = {
             "format": STAGE_FORMAT,
             "stage": stage.model_dump(mode="json", exclude={"name", "family"}),
-            "family": recipe.family_of(stage),
+            "family": family,
             "context": recipe.context.model_dump(exclude_none=True),
             "init": keys[stage.init],
             "data": [d.sha256 for d in data],
-            "language": main.card.language,
+            "language": run.dev.card.language,
             "seed": seed,
             "threads": torch.get_num_threads(),
         }
-        if recipe.transducer is not None:
+        # a stage of another family has neither, and is the same whatever they are
+        if recipe.transducer is not None and family == "transducer":
             content["transducer"] = recipe.transducer.model_dump()
-        if recipe.decoder is not None:
+        if recipe.decoder is not None and family == "seq2seq":
             content["decoder"] = recipe.decoder.model_dump()
         if not problems and (kept := [o.corpus for o in stage.objectives if o.corpus]):
             content["kept"] = [Corpus.open(path).sha256 for path in kept]
@@ -65,7 +67,8 @@ def plan_stages(
             content["spec"] = "masks positions"  # it was not applied before
         if recipe.prompt_language is not None:
             content["prompt_language"] = recipe.prompt_language
-        if any(isinstance(d, ParallelText) for d in data) or run.dev not in data:
+        elsewhere = stage.needs_text and main not in data
+        if any(isinstance(d, ParallelText) for d in data) or run.dev not in data or elsewhere:
             content["main"] = main.sha256  # its dev steers, its texts are left out, its mean is fed
         if stage.output.text == FORM and not problems:
             content["phones"] = espeak_version()
