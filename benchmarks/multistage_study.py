@@ -78,8 +78,9 @@ SCALE = [
     "clips.optim.warmup=50",
     "translate.batch_s=15",
     "adapt.batch_s=15",
+    "adapt.optim.lr=2e-2",
 ]
-"""What two cores can do: short clips, and batches of 15 s."""
+"""What two cores can do: short clips, batches of 15 s, a head that has learnt what it can."""
 PROBES = {
     "phones": ("asterisk-it", "asterisk-es"),
     "intents": ("asterisk-en", "asterisk-es", "asterisk-fr", "asterisk-it"),
@@ -208,7 +209,7 @@ def main() -> None:
     parser.add_argument("--tie", default="medium", choices=list(FOLLOWS))
     parser.add_argument("--clips", type=int, default=400, help="updates on clips")
     parser.add_argument("--translate", type=int, default=800, help="updates in the middle")
-    parser.add_argument("--updates", type=int, default=600, help="updates on letters")
+    parser.add_argument("--updates", type=int, default=1200, help="updates on letters")
     parser.add_argument("--direct", type=int, default=1800, help="updates of direct-TARGET")
     parser.add_argument("--every", type=int, default=200, help="updates between looks at dev")
     parser.add_argument("--probe", action="append", default=[], choices=list(PROBES))
