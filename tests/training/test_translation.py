@@ -245,6 +245,10 @@ def test_what_hears_other_sound_alone_is_the_same_for_every_target(
     learnt = small.recipe("ctc", small.stage("ctc", data=[{"path": str(speech)}]))
     keys = [[s.key for s in plan_stages(learnt, opened, main, tmp_path, 0)] for main, _ in plans]
     assert keys[0] == keys[1] != keys[2]
+    # the command's corpus is itself, also by its path
+    named = translate(data=[{"path": str(corpus.path), "target": "en"}])
+    (stage,) = plan_stages(small.recipe("seq2seq", named), opened, corpus, tmp_path, 0)
+    assert stage.data[0] is stage.main is corpus
 
 
 def test_a_frozen_encoder_is_computed_once_for_each_choice_of_rows(

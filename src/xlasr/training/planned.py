@@ -38,7 +38,9 @@ def plan_stages(
         data: list[Corpus | ParallelText] = []
         for settings in stage.data:
             try:
-                data.append(main if settings.path == "main" else _open(settings))
+                opened = main if settings.path == "main" else _open(settings)
+                # the command's corpus under its path is not another one
+                data.append(main if opened.sha256 == main.sha256 else opened)
             except (XlasrError, OSError) as error:
                 problems.append(f"stage {stage.name!r}: {error}")
         run = StageRun(stage, folder / "stages" / f"{number}-{stage.name}", "", data, main)
