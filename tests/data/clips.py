@@ -45,18 +45,18 @@ def timed(path: Path, frames: Frames, times_ms: Sequence[int]) -> Path:
     return path
 
 
-def paused(path: Path, whole: Path, after: int, pause_s: float) -> Path:
-    """A Matroska copy with sound whose pictures behind ``after`` come ``pause_s`` later."""
+def delayed(path: Path, whole: Path, track: str, shift_s: float, after: int = 0) -> Path:
+    """A Matroska copy in which one track comes ``shift_s`` later, behind its first packets."""
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
         seen = 0
         for packet in source.demux():
             if packet.dts is None:
                 continue
-            if packet.stream.type == "video":
+            if packet.stream.type == track:
                 seen += 1
                 if seen > after:
-                    shift = int(pause_s / packet.time_base)
+                    shift = int(shift_s / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
             packet.stream = streams[packet.stream.index]
             target.mux(packet)

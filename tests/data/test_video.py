@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests import tiny
-from tests.data.clips import av_clip, greys, timed, turn
+from tests.data.clips import av_clip, delayed, greys, timed, turn
 
 from xlasr.data.faces import write_video
 from xlasr.data.video import frames_at, measure
@@ -86,20 +86,9 @@ def test_time_begins_with_the_sound(
     tmp_path: Path, later: str, shift_s: float, seconds: float, greys_at_0_and_50_ms: list[int]
 ) -> None:
     """A copy in which one track begins later; Matroska keeps the 64 ms that AAC puts before."""
-    import av
-
-    whole, late = tmp_path / "a.mp4", tmp_path / "late.mkv"
+    whole = tmp_path / "a.mp4"
     write_video(whole, greys(10), tiny.clip(0.4))
-    with av.open(str(whole)) as source, av.open(str(late), "w") as target:
-        streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
-        for packet in source.demux():
-            if packet.dts is None:
-                continue
-            if packet.stream.type == later:
-                shift = int(shift_s / packet.time_base)
-                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-            packet.stream = streams[packet.stream.index]
-            target.mux(packet)
+    late = delayed(tmp_path / "late.mkv", whole, later, shift_s)
     assert measure(late).seconds == pytest.approx(seconds, abs=0.002)
     assert near(grey(frames_at(late, [0.0, 0.05])), greys_at_0_and_50_ms)
 

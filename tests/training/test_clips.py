@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from tests import tiny
-from tests.data.clips import av_clip, greys, paused, turn
+from tests.data.clips import av_clip, delayed, greys, turn
 
 from xlasr import api
 from xlasr.config import AugmentSettings, CropSettings, Stage
@@ -113,7 +113,7 @@ def test_turned_pictures_and_uneven_times(tmp_path: Path) -> None:
     turn(source / "turned.mp4", 1)
     whole = tmp_path / "whole.mp4"
     write_video(whole, greys(15, 32, step=10), tiny.clip(1.0, 1))
-    paused(source / "uneven.mkv", whole, after=5, pause_s=0.4)
+    delayed(source / "uneven.mkv", whole, "video", 0.4, after=5)
     corpus = prepare(
         source,
         tmp_path / "c",

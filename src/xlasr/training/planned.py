@@ -44,9 +44,9 @@ def plan_stages(
             except (XlasrError, OSError) as error:
                 problems.append(f"stage {stage.name!r}: {error}")
         run = StageRun(stage, folder / "stages" / f"{number}-{stage.name}", "", data, main)
-        found = _problems(run) + list_problems(stage, recipe.family_of(stage), base)
-        problems += [f"stage {stage.name!r}: {p}" for p in found]
         family = recipe.family_of(stage)
+        found = _problems(run) + list_problems(stage, family, base)
+        problems += [f"stage {stage.name!r}: {p}" for p in found]
         content = {
             "format": STAGE_FORMAT,
             "stage": stage.model_dump(mode="json", exclude={"name", "family"}),

@@ -117,7 +117,7 @@ def _run_stage(
     elif any(o.kind == "ctc" for o in stage.objectives):
         raise UsageError(
             f"stage {stage.name!r}: ctc stands beside a decoder of letters or pieces of its own; "
-            f"this one is the base's. Say decoder: {{}} and output.mode: replace for a new one"
+            "this one is the base's. Say decoder: {} and output.mode: replace for a new one"
         )
     room = None if stage.needs_text else stage.positions_wanted()
     sets = [
