@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from xlasr import api
 from xlasr.data import prepare
 from xlasr.data.corpus import Corpus, Utterance
 from xlasr.data.faces import render_faces
+from xlasr.data.parallel import ParallelText
 from xlasr.errors import ConfigError, DataError, Interrupted, UsageError
 from xlasr.models.attention import AttentionModel
 from xlasr.models.hub import find_base
@@ -245,10 +247,18 @@ def test_what_hears_other_sound_alone_is_the_same_for_every_target(
     learnt = small.recipe("ctc", small.stage("ctc", data=[{"path": str(speech)}]))
     keys = [[s.key for s in plan_stages(learnt, opened, main, tmp_path, 0)] for main, _ in plans]
     assert keys[0] == keys[1] != keys[2]
+    # which is not where it lies, but what it holds
+    moved = shutil.copytree(speech, tmp_path / "moved")
+    there = small.recipe("ctc", small.stage("ctc", data=[{"path": str(moved)}]))
+    assert [s.key for s in plan_stages(there, opened, corpus, tmp_path, 0)] == keys[0]
     # the command's corpus is itself, also by its path
     named = translate(data=[{"path": str(corpus.path), "target": "en"}])
     (stage,) = plan_stages(small.recipe("seq2seq", named), opened, corpus, tmp_path, 0)
     assert stage.data[0] is stage.main is corpus
+    # but its text is no speech
+    read = small.stage("seq2seq", name="read", data=[{"text": str(corpus.path)}])
+    (stage,) = plan_stages(small.recipe("seq2seq", read), opened, corpus, tmp_path, 0)
+    assert isinstance(stage.data[0], ParallelText)
 
 
 def test_a_frozen_encoder_is_computed_once_for_each_choice_of_rows(

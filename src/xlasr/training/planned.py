@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from xlasr.config import CorpusSettings, Recipe
+from xlasr.config import CorpusSettings, Recipe, Stage
+from xlasr.config.corpora import KINDS_OF_DATA
 from xlasr.data.corpus import Corpus
 from xlasr.data.parallel import ParallelText, read_lines, read_pairs
 from xlasr.data.phones import FORM, check_phones
@@ -39,8 +42,9 @@ def plan_stages(
         for settings in stage.data:
             try:
                 opened = main if settings.path == "main" else _open(settings)
-                # the command's corpus under its path is not another one
-                data.append(main if opened.sha256 == main.sha256 else opened)
+                # the command's corpus under its path is not another one; its text alone is
+                same = isinstance(opened, Corpus) and opened.sha256 == main.sha256
+                data.append(main if same else opened)
             except (XlasrError, OSError) as error:
                 problems.append(f"stage {stage.name!r}: {error}")
         run = StageRun(stage, folder / "stages" / f"{number}-{stage.name}", "", data, main)
@@ -49,7 +53,7 @@ def plan_stages(
         problems += [f"stage {stage.name!r}: {p}" for p in found]
         content = {
             "format": STAGE_FORMAT,
-            "stage": stage.model_dump(mode="json", exclude={"name", "family"}),
+            "stage": _without_folders(stage, data, main),
             "family": family,
             "context": recipe.context.model_dump(exclude_none=True),
             "init": keys[stage.init],
@@ -83,6 +87,19 @@ def plan_stages(
     if problems:
         raise ConfigError(recipe.name, problems)
     return planned
+
+
+def _without_folders(
+    stage: Stage, data: Sequence[Corpus | ParallelText], main: Corpus
+) -> dict[str, Any]:
+    """The settings of a stage; its corpora are told by what they hold, wherever they lie."""
+    settings = stage.model_dump(mode="json", exclude={"name", "family"})
+    for entry, opened in zip(settings["data"], data, strict=False):  # those that cannot be opened
+        (kind,) = (kind for kind in KINDS_OF_DATA if entry[kind] is not None)
+        entry[kind] = "main" if opened is main else ""
+    for objective in settings["objectives"]:
+        objective["corpus"] = None
+    return settings
 
 
 def _open(settings: CorpusSettings) -> Corpus | ParallelText:
