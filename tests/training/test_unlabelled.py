@@ -20,6 +20,7 @@ from xlasr.models.hub import find_base
 from xlasr.objectives import masked_contrastive
 from xlasr.training.engine import Trainer
 from xlasr.training.guards import Guards
+from xlasr.training.metrics import Metrics
 
 HOW = {"mask_length": 3, "negatives": 5}
 
@@ -171,6 +172,31 @@ def test_both_losses_on_the_same_clips(speech: Path, wav2vec2_dir: Path, tmp_pat
     assert any(k.startswith("aids.") for k in weights) and "head.weight" in weights
 
 
+@pytest.mark.parametrize("best", ["cer", "loss"])
+def test_what_the_best_weights_are_chosen_by(
+    speech: Path, wav2vec2_dir: Path, tmp_path: Path, best: str
+) -> None:
+    """Nothing is written yet, so that by CER no weights are better than the first."""
+    both = [{"kind": "ctc"}, {"kind": "masked_contrastive", "weight": 0.5, "contrastive": HOW}]
+    plan = small.recipe(
+        "ctc",
+        small.stage(
+            "ctc", objectives=both, stop={"updates": 4}, evaluate={"every": 2, "best": best}
+        ),
+    )  # fmt: skip
+    found = run(speech, wav2vec2_dir, tmp_path / "run", plan)
+    rows = [row for row in Metrics(found.folder / "metrics.jsonl").rows() if "dev_loss" in row]
+    assert [row["update"] for row in rows] == [2, 4]
+    for row in rows:  # each objective by itself, too
+        parts = row["dev_loss_ctc"] + 0.5 * row["dev_loss_masked_contrastive"]
+        assert row["dev_loss"] == pytest.approx(parts, rel=1e-5)
+    first = {by: min(rows, key=lambda row: row[f"dev_{by}"])["update"] for by in ("cer", "loss")}
+    assert first == {"cer": 2, "loss": 4}
+    (summary,) = found.summaries
+    assert summary["best_update"] == first[best]
+    assert summary[f"dev_{best}"] == rows[first[best] // 2 - 1][f"dev_{best}"]
+
+
 def test_guards_without_error_rates() -> None:
     guard = Guards("ctc", 1000)
     for at, (train, dev) in enumerate([(5, 5), (4, 4), (3, 4.5), (2, 4.7), (1, 4.8), (1, 4.9)]):
@@ -181,6 +207,15 @@ def test_guards_without_error_rates() -> None:
     for at in range(1, 11):
         stuck.after_evaluation(100 * at, train_loss=5, dev_loss=5, dev_cer=None, blank=None)
     assert not stuck.events
+    # nor is a decoder that writes nonsense a reason to stop, where the loss is what counts
+    by_loss = Guards("seq2seq", 1000, "dev_loss")
+    for at in range(1, 11):
+        by_loss.after_evaluation(100 * at, train_loss=5, dev_loss=5, dev_cer=1.2, blank=0.0)
+    assert not by_loss.events
+    stuck = Guards("seq2seq", 1000)
+    with pytest.raises(TrainingStopped):
+        for at in range(1, 11):
+            stuck.after_evaluation(100 * at, train_loss=5, dev_loss=5, dev_cer=1.2, blank=0.0)
     stuck = Guards("ctc", 1000)
     with pytest.raises(TrainingStopped):
         for at in range(1, 11):

@@ -17,7 +17,6 @@ from xlasr.config.settings import (
     AugmentSettings,
     ContextSettings,
     DecodeSettings,
-    EvaluateSettings,
     FreezeSettings,
     LayerNumbers,
     LoraSettings,
@@ -28,9 +27,9 @@ from xlasr.config.settings import (
     Recipe,
     SpecAugmentSettings,
     Stage,
-    StopSettings,
     TrainSettings,
 )
+from xlasr.config.steering import EvaluateSettings, StopSettings
 from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
 from xlasr.config.unlabelled import (
     WITHOUT_TEXT,

@@ -11,6 +11,7 @@ from xlasr.config.corpora import CorpusSettings
 from xlasr.config.decoder import DecoderSettings, Family
 from xlasr.config.min_wer import MinWerSettings
 from xlasr.config.misfits import misfits
+from xlasr.config.steering import EvaluateSettings, StopSettings
 from xlasr.config.transducer import TransducerLossSettings, TransducerSettings
 from xlasr.config.unlabelled import (
     WITH_VIDEO,
@@ -265,34 +266,6 @@ class OptimSettings(Settings):
     )
 
 
-class StopSettings(Settings):
-    """The budget, in updates or epochs: never in minutes, so that a run can be repeated."""
-
-    updates: int | None = Field(None, ge=1)
-    epochs: float | None = Field(None, gt=0)
-    patience: int | None = Field(
-        None,
-        ge=1,
-        description="stop after this many evaluations without a better dev CER (dev loss, where "
-        "nothing can be decoded)",
-    )
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> StopSettings:
-        if (self.updates is None) == (self.epochs is None):
-            raise ValueError("give exactly one of `updates` and `epochs`")
-        return self
-
-
-class EvaluateSettings(Settings):
-    """How often dev is looked at."""
-
-    every: int = Field(100, ge=1, description="updates")
-    seconds: float = Field(
-        240.0, gt=0, description="dev audio decoded each time (a fixed sample); of each language"
-    )
-
-
 class Stage(Settings):
     """One stage: start from these weights, train this part, on this data, with this objective."""
 
@@ -318,8 +291,13 @@ class Stage(Settings):
 
     @property
     def needs_text(self) -> bool:
-        """Whether an objective learns transcripts; else nothing is decoded, dev loss steers."""
+        """Whether an objective learns transcripts; else nothing is decoded."""
         return any(o.kind not in WITHOUT_TEXT for o in self.objectives)
+
+    @property
+    def steered_by(self) -> Literal["dev_cer", "dev_loss"]:
+        """What the best weights are chosen by."""
+        return "dev_cer" if self.needs_text and self.evaluate.best == "cer" else "dev_loss"
 
     @property
     def needs_video(self) -> bool:

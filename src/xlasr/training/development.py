@@ -1,7 +1,7 @@
 """The dev split during training: loss and error rates on a fixed sample.
 
-A stage is steered by one number, the smaller the better: dev CER, or the dev loss where nothing can
-be decoded because nothing of the stage learns from text.
+A stage is steered by one number, the smaller the better: dev CER, or the dev loss where the recipe
+says so, or where nothing can be decoded because nothing of the stage learns from text.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class DevResult:
     Where languages have heads of their own, every number is the mean of the languages'.
 
     Args:
-        loss: Mean of the stage's objectives.
+        loss: Sum of the stage's objectives, weighted.
         cer: Character error rate, greedy; the phone error rate of a stage of phones.
         wer: Word error rate, greedy; of phones the same.
         empty: Share of clips decoded as nothing.
         loops: Hypotheses the loop guard cut (their sum).
         by_language: CER of each, where there are several.
+        losses: Of each objective, unweighted, where there are several.
     """
 
     loss: float
@@ -43,18 +44,19 @@ class DevResult:
     empty: float | None = None
     loops: int = 0
     by_language: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def steering(self) -> float:
-        """What the best weights are chosen by."""
-        return self.loss if self.cer is None else self.cer
+    def steering(self, by: str) -> float:
+        """What the best weights are chosen by: ``Stage.steered_by``."""
+        return self.loss if self.cer is None or by == "dev_loss" else self.cer
 
     def row(self) -> dict[str, float | int | None]:
         """For ``metrics.jsonl``."""
+        losses = {"dev_loss": self.loss} | {f"dev_loss_{k}": v for k, v in self.losses.items()}
         if self.cer is None:
-            return {"dev_loss": self.loss}
+            return {**losses}
         return {
-            "dev_loss": self.loss,
+            **losses,
             "dev_cer": self.cer,
             "dev_wer": self.wer,
             "dev_empty": self.empty,
@@ -63,12 +65,13 @@ class DevResult:
         }
 
     def __str__(self) -> str:
+        parts = ", ".join(f"{kind} {loss:.3f}" for kind, loss in self.losses.items())
+        lost = f"dev loss {self.loss:.3f}" + (f" ({parts})" if parts else "")
         if self.cer is None or self.wer is None:
-            return f"dev loss {self.loss:.3f}"
+            return lost
         each = ", ".join(f"{name} {100 * cer:.1f} %" for name, cer in self.by_language.items())
-        return (
-            f"dev loss {self.loss:.3f}, dev CER {100 * self.cer:.1f} %, WER {100 * self.wer:.1f} %"
-            + (f" (mean of the languages; CER of {each})" if each else "")
+        return f"{lost}, dev CER {100 * self.cer:.1f} %, WER {100 * self.wer:.1f} %" + (
+            f" (mean of the languages; CER of {each})" if each else ""
         )
 
 
@@ -90,8 +93,9 @@ class Development:
             return found[0]
         names = [str(sample.data.part) for sample in self.samples]
         loss = fmean(r.loss for r in found)
+        losses = {kind: fmean(r.losses[kind] for r in found) for kind in found[0].losses}
         if not stage.needs_text:
-            return DevResult(loss)
+            return DevResult(loss, losses=losses)
         return DevResult(
             loss,
             fmean(r.cer or 0.0 for r in found),
@@ -99,6 +103,7 @@ class Development:
             fmean(r.empty or 0.0 for r in found),
             sum(r.loops for r in found),
             {name: r.cer or 0.0 for name, r in zip(names, found, strict=True)},
+            losses,
         )
 
 
@@ -121,10 +126,11 @@ class _Sample:
         device = next(model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             if not stage.needs_text:
-                return DevResult(self._loss(model, stage))
+                loss, losses = self._loss(model, stage)
+                return DevResult(loss, losses=losses)
             durations = [len(c) / 16_000 for c in self.clips]
             found = recognise(model, self.clips, durations, DecodeOptions())
-            loss = self._loss(model, stage)
+            loss, losses = self._loss(model, stage)
         ids = [str(i) for i in range(len(self.texts))]
         result = score(
             dict(zip(ids, self.texts, strict=True)),
@@ -133,15 +139,19 @@ class _Sample:
         )
         empty = sum(not r.text for r in found) / len(found)
         loops = sum(r.looped for r in found)
-        return DevResult(loss, result.cer, result.wer, empty, loops)
+        return DevResult(loss, result.cer, result.wer, empty, loops, losses=losses)
 
     @torch.inference_mode()
-    def _loss(self, model: SpeechModel, stage: Stage) -> float:
-        """Mean over the clips; what an objective draws at random is the same at every look."""
+    def _loss(self, model: SpeechModel, stage: Stage) -> tuple[float, dict[str, float]]:
+        """Mean over the clips, also of each of several objectives.
+
+        What an objective draws at random is the same at every look.
+        """
         settings = PlanSettings(batch_s=60.0)
         loss_of = LossOf(model, stage, data_only=True)
         durations = [np.array([len(c) / 16_000 for c in self.clips], dtype=np.float32)]
         total, count = 0.0, 0
+        parts: dict[str, float] = {}
         device = next(model.parameters()).device
         for batch in epoch_plan(durations, bucket_function(model), settings, seed=0, epoch=0):
             rows = batch.rows.tolist()
@@ -150,6 +160,10 @@ class _Sample:
             features = features.to(device)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(count)
-                total += float(loss_of(features, [self.texts[i] for i in rows])) * len(rows)
+                for objective, loss in loss_of.each(features, [self.texts[i] for i in rows]):
+                    value = float(loss) * len(rows)
+                    total += objective.weight * value
+                    parts[objective.kind] = parts.get(objective.kind, 0.0) + value
             count += len(rows)
-        return total / max(1, count)
+        several = parts if len(parts) > 1 else {}
+        return total / max(1, count), {k: v / count for k, v in several.items()}

@@ -50,7 +50,7 @@ class LoopState:
     epoch: int = 0
     batch: int = 0
     audio_s: float = 0.0
-    best: float = float("inf")  # the smallest dev CER or, without text, dev loss
+    best: float = float("inf")  # the smallest dev CER or dev loss (Stage.steered_by)
     best_update: int = -1
     since_best: int = 0
     losses: list[float] = field(default_factory=list)
@@ -112,9 +112,11 @@ class Trainer:
         epochs = stage.stop.epochs
         self.total = stage.stop.updates or max(1, round((epochs or 1) * len(self.plan)))
         spoken = any(data.spoken for data in stage.data)
-        self.guards = Guards(model.family, self.total, clip=stage.optim.clip, spoken=spoken)
+        self.steered_by = stage.steered_by
+        self.guards = Guards(
+            model.family, self.total, self.steered_by, clip=stage.optim.clip, spoken=spoken
+        )
         self.shown = 0  # events the user has seen
-        self.steered_by = "dev_cer" if stage.needs_text else "dev_loss"
 
     def _plan(self, epoch: int) -> list[Batch]:
         durations = [s.durations_s for s in self.sets]
@@ -242,8 +244,9 @@ class Trainer:
                 f"{result.loops} dev hypotheses repeated themselves",
                 "the loop guard cut them",
             )
-        if result.steering < state.best:
-            state.best, state.best_update, state.since_best = result.steering, state.update, 0
+        found = result.steering(self.steered_by)
+        if found < state.best:
+            state.best, state.best_update, state.since_best = found, state.update, 0
             write_checkpoint(
                 self.folder / "best",
                 {"model": self._weights()},
@@ -357,15 +360,16 @@ class Trainer:
                 self._show_events()
                 snapshots = []
         if len(snapshots) > 1:
-            averaged = self.dev.evaluate(self.model, self.stage, self.bfloat16)
+            result = self.dev.evaluate(self.model, self.stage, self.bfloat16)
+            averaged = result.steering(self.steered_by)
             self.metrics.write(
                 stage=self.stage.name,
                 update=self.state.update,
                 average_of=len(snapshots),
-                **{f"average_{self.steered_by}": averaged.steering},
+                **{f"average_{self.steered_by}": averaged},
             )
-            if averaged.steering <= self.state.best:
-                self.state.best = averaged.steering
+            if averaged <= self.state.best:
+                self.state.best = averaged
                 return "average"
         self.load_weights(read_checkpoint(self.folder / "best").tensors["model"])
         return "best"

@@ -39,6 +39,8 @@ class Guards:
     Args:
         family: ``ctc``, ``seq2seq`` or ``transducer``.
         total: Updates of the stage.
+        steered_by: What its best weights are chosen by; where that is ``dev_loss``, what is decoded
+            on dev is shown, but says neither that a stage learns nor that it does not.
         clip: Norm that gradients are clipped to; one below it is never called exploding.
         rate_scale: Factor on the learning rate; halved by a rollback.
         spoken: The stage hears speech. Of one that only reads, dev says which weights are best, but
@@ -48,6 +50,7 @@ class Guards:
 
     family: str
     total: int
+    steered_by: str = "dev_cer"
     clip: float = 0.0
     rate_scale: float = 1.0
     bad_in_row: int = 0
@@ -168,13 +171,15 @@ class Guards:
                 )
         if len(seen) >= 4 and self.spoken:
             self._look_for_overfitting(update)
-            if dev_cer is not None:  # how low a loss can get, nobody knows
+            if (
+                dev_cer is not None and self.steered_by == "dev_cer"
+            ):  # how low a loss can get, nobody knows
                 self._look_for_underfitting(update)
 
     def _look_for_overfitting(self, update: int) -> None:
         """Say so; and end a training whose dev CER (or loss) stays well above its best."""
         seen = self.history
-        key = "cer" if "cer" in seen[-1] else "dev"
+        key = "cer" if self.steered_by == "dev_cer" and "cer" in seen[-1] else "dev"
         best = min(h[key] for h in seen)
         falls = seen[-1]["train"] < _a_tenth_less(seen[-4]["train"])
         rises = all(b["dev"] > a["dev"] for a, b in zip(seen[-4:-1], seen[-3:], strict=True))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from xlasr.config import WITHOUT_TEXT, Stage
+from xlasr.config import WITHOUT_TEXT, ObjectiveSettings, Stage
 from xlasr.models.encoders import Features
 from xlasr.models.run import SpeechModel
 from xlasr.objectives import OBJECTIVES, SOUND_OBJECTIVES
@@ -36,14 +38,24 @@ class LossOf(nn.Module):
         update: int = 0,
     ) -> Tensor:
         """Weighted sum of the objectives; ``states`` are those of a frozen lower part."""
-        encoder = self.model.encoder
         total = torch.zeros((), device=features.values.device)
+        for settings, loss in self.each(features, texts, states, layer, update):
+            total = total + settings.weight * loss
+        return total
+
+    def each(
+        self,
+        features: Features,
+        texts: list[str],
+        states: Tensor | None = None,
+        layer: int = 0,
+        update: int = 0,
+    ) -> Iterator[tuple[ObjectiveSettings, Tensor]]:
+        """Yield every objective and its loss, unweighted."""
+        encoder = self.model.encoder
         if self.terms:
             top = encoder(features) if states is None else encoder.upper(states, layer, features)
             for objective, settings in self.terms:
-                total = total + settings.weight * objective(
-                    self.model, top, features.input_lens, texts, settings
-                )
+                yield settings, objective(self.model, top, features.input_lens, texts, settings)
         for on_sound, settings in self.on_sound:
-            total = total + settings.weight * on_sound(self.model, features, settings, update)
-        return total
+            yield settings, on_sound(self.model, features, settings, update)
