@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +75,14 @@ def gallery(
     encoder = model.encoder
     if not isinstance(encoder, ConformerEncoder):
         raise SystemExit("this model has no encoder of clips; give the folder of a stage on clips")
-    shape = replace(encoder.hf.config, seconds=seconds)
+    shape = encoder.hf.config
     found = []
     for name in ("test", "dev"):
         split = corpus.split(name)
-        rows = np.flatnonzero(split.durations_s >= seconds)
-        found += [(ClipSet(split, rows, "", {}, shape=shape), at) for at in range(len(rows))]
+        both_s = [min(u.duration_s, u.video.seconds if u.video else 0.0) for u in split]
+        rows = np.flatnonzero(np.asarray(both_s) >= seconds)
+        clips = ClipSet(split, rows, "", {}, seconds=seconds, shape=shape)
+        found += [(clips, at) for at in range(len(rows))]
     if len(found) < size:
         raise SystemExit(f"{len(found)} held-out clips have {seconds:g} s; a gallery needs {size}")
     sound, video = [], []
@@ -112,7 +114,7 @@ def window_of(model: Path) -> float | None:
     Args:
         model: RUN/stages/N-NAME/model.
     """
-    stage = model.absolute().parent
+    stage = model.resolve().parent
     recipe = load_recipe(str(stage.parents[1] / "recipe.yaml"))
     (found,) = (s for s in recipe.stages if s.name == stage.name.partition("-")[2])
     (objective,) = (o for o in found.objectives if o.kind == "contrastive")

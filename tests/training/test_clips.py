@@ -29,7 +29,7 @@ from xlasr.models.audiovisual_config import AudioVisualConfig
 from xlasr.models.conformer import Conformer, ConformerEncoder
 from xlasr.models.ctc import CTCModel
 from xlasr.models.tokenizer import CharTokenizer
-from xlasr.training.clips import AudioVisualClip, ClipSet, with_video
+from xlasr.training.clips import AudioVisualClip, ClipSet, stretches
 from xlasr.training.sets import drop_unusable, open_set
 
 CORNERS = [(0, 0), (0, 16), (16, 0), (16, 16)]
@@ -82,7 +82,7 @@ def stretched(folder: Path, lengths: dict[str, tuple[float, float]]) -> Corpus:
 def test_lengths_that_differ(tmp_path: Path) -> None:
     lengths = {"even": (1.0, 1.0), "long": (3.0, 3.0), "blind": (1.2, 0.4), "mute": (0.4, 1.2)}
     corpus = stretched(tmp_path, lengths)
-    data = with_video(open_set(corpus.split("train"), "headline"), model_of(), stage_of())
+    data = stretches(open_set(corpus.split("train"), "headline"), model_of(), stage_of())
     assert isinstance(data, ClipSet)
     names = [data.split[int(row)].id for row in data.rows]  # type: ignore[union-attr]
     found = {}
@@ -122,7 +122,7 @@ def test_turned_pictures_and_uneven_times(tmp_path: Path) -> None:
         progress=False,
         ratios={"train": 1},
     )
-    data = with_video(open_set(corpus.split("train"), "headline"), model_of(), stage_of())
+    data = stretches(open_set(corpus.split("train"), "headline"), model_of(), stage_of())
     assert isinstance(data, ClipSet)
     clips = {
         data.split[int(row)].id: data.item(at, 1.0, AugmentSettings(), np.random.default_rng(0))  # type: ignore[union-attr]
@@ -140,7 +140,7 @@ def test_turned_pictures_and_uneven_times(tmp_path: Path) -> None:
 def test_features_of_a_batch(tmp_path: Path) -> None:
     corpus = stretched(tmp_path, {"a": (1.0, 1.0), "b": (0.5, 0.5)})
     model = model_of()
-    data = with_video(open_set(corpus.split("train"), "headline"), model, stage_of())
+    data = stretches(open_set(corpus.split("train"), "headline"), model, stage_of())
     items = [data.item(at, 1.0, AugmentSettings(), np.random.default_rng(0)) for at in (0, 1)]
     features = data.features(model, items, 0, AugmentSettings(), [])
     assert features.video is not None and features.video_lens is not None
@@ -156,7 +156,7 @@ def test_features_of_a_batch(tmp_path: Path) -> None:
 
 def test_crops_follow_the_generator(clips: Path) -> None:
     corpus = Corpus.open(clips)
-    data = with_video(open_set(corpus.split("train"), "headline"), model_of(), stage_of())
+    data = stretches(open_set(corpus.split("train"), "headline"), model_of(), stage_of())
     augment = AugmentSettings(crop=CropSettings(scale=(0.3, 0.6)))
 
     def item(epoch: int, how: AugmentSettings = augment) -> AudioVisualClip:
@@ -174,7 +174,7 @@ def test_a_stretch_from_anywhere(tmp_path: Path) -> None:
     corpus = stretched(tmp_path, {"long": (1.6, 1.6), "blind": (1.6, 0.8), "short": (0.4, 0.4)})
     crop = {"seconds": 0.48, "scale": [1, 1], "ratio": [1, 1], "flip": 0}
     stage = stage_of(augment={"crop": crop})
-    data = with_video(open_set(corpus.split("train"), "headline"), model_of(), stage)
+    data = stretches(open_set(corpus.split("train"), "headline"), model_of(), stage)
     lines = [data.split[int(row)] for row in data.rows]
     names = [line.id for line in lines]  # type: ignore[union-attr]
     assert data.durations_s.max() == np.float32(0.48)
@@ -202,18 +202,29 @@ def test_clips_without_pictures_are_left_out(clips: Path, tmp_path: Path) -> Non
     alone = Utterance("alone", tmp_path / "a.wav", 0.0, 1.0, "abc", "cs", None, "g")
     mixed = write_corpus(tmp_path / "c", {"train": [*with_pictures, alone]}, Card(language="cs"))
     model, stage = model_of(), stage_of()
-    data = with_video(open_set(mixed.split("train"), "headline"), model, stage)
+    data = stretches(open_set(mixed.split("train"), "headline"), model, stage)
     assert len(data.rows) == len(with_pictures) and data.left_out == {"no pictures": 1}
     assert drop_unusable(data, model, positions_wanted=2).left_out == {"no pictures": 1}
     only = write_corpus(tmp_path / "d", {"train": [alone]}, Card(language="cs"))
     opened = open_set(only.split("train"), "headline")
     with pytest.raises(DataError, match="no clip with pictures"):
-        with_video(opened, model, stage)
+        stretches(opened, model, stage)
     letters = Stage.model_validate({"name": "a", "objectives": [{"kind": "ctc"}],
                                     "stop": {"updates": 1}})  # fmt: skip
-    assert with_video(opened, model, letters) is opened
+    assert stretches(opened, model, letters) is opened
     sound = {"kind": "masked_autoencoder", "autoencoder": {"video_weight": 0}}
-    assert with_video(opened, model, stage_of(objectives=[sound])) is opened
+    assert stretches(opened, model, stage_of(objectives=[sound])) is opened
+    # the sound alone is cut as it is with pictures, or nobody could tell what these add
+    cut = stage_of(objectives=[sound], augment={"crop": {"seconds": 0.48}})
+    heard = stretches(mixed_set := open_set(mixed.split("train"), "headline"), model, cut)
+    assert len(heard.rows) == len(mixed_set.rows) and heard.durations_s.max() == np.float32(0.48)
+    begun = []
+    for seed in range(4):
+        found = heard.item(len(heard.rows) - 1, 1.0, cut.augment, np.random.default_rng(seed))
+        begun.append(int(np.correlate(alone.load(), found, "valid").argmax()))
+        assert len(found) == 7680
+    assert len(set(begun)) > 1
+    assert len(heard.samples(len(heard.rows) - 1)) == 7680
 
 
 @pytest.mark.slow
@@ -231,10 +242,10 @@ def test_a_hundred_thousand_clips_are_a_manifest(tmp_path: Path) -> None:
     corpus = Corpus.open(tmp_path / "c")
     assert (corpus.path / "train.jsonl").stat().st_size > 600 * n
     model = model_of()
-    first = with_video(open_set(corpus.split("train"), "headline"), model, stage_of())
+    first = stretches(open_set(corpus.split("train"), "headline"), model, stage_of())
     first.item(0, 1.0, AugmentSettings(), np.random.default_rng(0))  # what is imported is not ours
     tracemalloc.start()
-    data = with_video(open_set(corpus.split("train"), "headline"), model, stage_of())
+    data = stretches(open_set(corpus.split("train"), "headline"), model, stage_of())
     data = drop_unusable(data, model, positions_wanted=2)
     plan = epoch_plan(
         [data.durations_s], lambda s: np.full(len(s), 50, dtype=np.int64),

@@ -52,6 +52,12 @@ def test_family_that_the_base_does_not_serve(wav2vec2_dir: Path, whisper_dir: Pa
     with pytest.raises(UsageError, match=r"wav2vec2 model and serves ctc"):
         check_family(seq2seq, find_base(str(wav2vec2_dir)))
     check_family(seq2seq, find_base(str(whisper_dir)))
+    beside = [{"kind": "cross_entropy"}, {"kind": "ctc"}]
+    later = small.recipe(
+        "seq2seq", small.stage("seq2seq"), small.stage("seq2seq", name="b", objectives=beside)
+    )
+    with pytest.raises(UsageError, match="stage 'b': ctc stands beside a decoder of letters"):
+        check_family(later, find_base(str(whisper_dir)))
 
 
 def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

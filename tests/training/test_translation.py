@@ -19,9 +19,11 @@ from tests.training.test_clips import BOTH
 
 from xlasr import api
 from xlasr.data import prepare
+from xlasr.data.card import Card
 from xlasr.data.corpus import Corpus, Utterance
 from xlasr.data.faces import render_faces
 from xlasr.data.parallel import ParallelText
+from xlasr.data.writing import write_corpus
 from xlasr.errors import ConfigError, DataError, Interrupted, UsageError
 from xlasr.models.attention import AttentionModel
 from xlasr.models.hub import find_base
@@ -139,11 +141,12 @@ def test_a_translation_is_what_is_learnt_judged_and_scored(
 
 def test_without_a_single_translation(base: Path, speech: Path, tmp_path: Path) -> None:
     plan = small.recipe("seq2seq", translate())
-    with pytest.raises(DataError, match="no utterance of 'train' has a translation into 'en'"):
+    with pytest.raises(ConfigError, match="no utterance of 'train' has a translation into 'en'"):
         api.adapt(speech, base=str(base), recipe=plan, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()  # no stage before it was trained
     other = spoken(tmp_path / "c", LINES, {})
     plan = small.recipe("seq2seq", translate(data=[{"target": "fr"}]))
-    with pytest.raises(DataError, match="into 'fr'; found: translation_en"):
+    with pytest.raises(ConfigError, match="into 'fr'; found: translation_en"):
         api.adapt(other.path, base=str(base), recipe=plan, out=tmp_path / "b")
 
 
@@ -151,14 +154,21 @@ def test_translations_of_dev_and_test_are_not_learnt_from_another_corpus(
     corpus: Corpus, base: Path, tmp_path: Path
 ) -> None:
     """Another language says other words; their English is what counts."""
-    lacking = {"fee": english("dab"), "cab": english("bead"), "ed": english("fab"), "de": "t"}
+    lacking = {"face": english("dab"), "cab": english("bead"), "ed": english("fab"), "de": "t",
+               "beef": "xo"}  # fmt: skip
     other = spoken(tmp_path / "other", {"train": list(lacking)}, lacking)
     entries = [{"target": "en"}, {"path": str(other.path), "target": "en"}]
     plan = small.recipe("seq2seq", translate(data=entries))
     run = api.adapt(corpus.path, base=str(base), recipe=plan, out=tmp_path / "run", threads=1)
-    # "fee" is said in dev, and its translation stands there as another line's; "fab" has none
-    assert run.summaries[0]["left_out"][1] == {"its text stands in dev or test": 2}
+    # what "beef" says is said in dev, though in other words there; "fab" has no translation there
+    assert run.summaries[0]["left_out"][1] == {"its text stands in dev or test": 3}
     assert run.summaries[0]["train_clips"] == len(small.TRAIN) - 4 + 2
+    only = spoken(tmp_path / "only", {"train": ["cab"]}, lacking)
+    plan = small.recipe(
+        "seq2seq", translate(data=[entries[0], {**entries[1], "path": str(only.path)}])
+    )
+    with pytest.raises(DataError, match="every text of 'train' stands in dev or test"):
+        api.adapt(corpus.path, base=str(base), recipe=plan, out=tmp_path / "none", threads=1)
 
 
 def test_three_stages_are_one_recipe(
@@ -243,6 +253,13 @@ def test_what_hears_other_sound_alone_is_the_same_for_every_target(
     keys = [[s.key for s in plan_stages(p, opened, main, tmp_path, 0)] for main, p in plans]
     assert keys[0][0] == keys[1][0] == keys[2][0]
     assert keys[1][1] != keys[2][1]
+    # whatever the other stages have, and whatever is spoken in the command's corpus
+    aside = small.recipe("ctc", sound, translate(init="sound"), letters(), decoder={"layers": 1})
+    foreign = write_corpus(
+        tmp_path / "foreign", {n: list(other.split(n)) for n in other.splits}, Card(language="nl")
+    )
+    for plan, main in ((aside, corpus), (plans[0][1], foreign)):
+        assert plan_stages(plan, opened, main, tmp_path, 0)[0].key == keys[0][0]
     # but letters of another corpus, without those that stand in dev and test of the command's
     learnt = small.recipe("ctc", small.stage("ctc", data=[{"path": str(speech)}]))
     keys = [[s.key for s in plan_stages(learnt, opened, main, tmp_path, 0)] for main, _ in plans]

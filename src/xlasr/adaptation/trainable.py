@@ -13,6 +13,7 @@ from xlasr.adaptation.layers import chosen_layers
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
+from xlasr.models.attention import AttentionModel
 from xlasr.models.multimodal import MultimodalModel
 from xlasr.models.parts import MARK, length_adapter, use_part
 from xlasr.models.run import SpeechModel
@@ -124,7 +125,8 @@ def make_trainable(
         unused = (*unused, "head.weight", "head.bias")
     waiting = isinstance(model, Transducer) and model.by_ctc
     frozen = {id(p) for layer in resting for p in layer.parameters()}
-    own_head = not isinstance(model, Seq2SeqModel)
+    # a decoder that is not the base's begins at random, as a CTC head does
+    own_head = not isinstance(model, Seq2SeqModel) or isinstance(model, AttentionModel)
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm

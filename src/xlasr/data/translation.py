@@ -48,12 +48,17 @@ class TranslatedSplit(Split):
                 f"{target!r}; found: {', '.join(known) or 'none'}. `xlasr prepare` keeps those of "
                 f"fillets-* and asterisk-*, of MuST-C, and a table's column {field_of(target)}"
             )
+        self._whole, self._rows = split, np.flatnonzero(has)
         self._index = self._index[has]
         self.durations_s = self._index["duration_s"]
         self.n_symbols = self._index["n_symbols"]
 
     def __iter__(self) -> Iterator[Utterance]:
         return (self[i] for i in range(len(self)))
+
+    def transcript(self, at: int) -> str:
+        """What is said in utterance ``at``, in its own language."""
+        return self._whole[int(self._rows[at])].text
 
     def _parse(self, line: bytes) -> Utterance:
         found = super()._parse(line)

@@ -26,6 +26,7 @@ SUFFIXES = frozenset(
 )
 MAX_PIXELS = 64 << 20
 """Of one picture: 8 K is half of it."""
+_INDEXED = {"mov", "matroska", "avi", "flv"}  # in others seeking lands wherever a guess says
 _SEEK_S = 2.0  # nearer to the beginning, decoding costs no more than seeking
 _NEXT_S = 1e-4  # a time stamp is rounded to the container's clock
 
@@ -105,7 +106,8 @@ def frames_at(
     reformatter = VideoReformatter()
     size: tuple[int, int] | None = None
     with _opened(path) as (container, stream, origin_s):
-        if times_s and times_s[0] > _SEEK_S:
+        indexed = _INDEXED.intersection(container.format.name.split(","))
+        if indexed and times_s and times_s[0] > _SEEK_S:
             at = int((times_s[0] + origin_s) / stream.time_base)
             container.seek(max(0, at), stream=stream)
         for frame, at_s in _pictures(path, container, stream, origin_s):

@@ -30,7 +30,7 @@ from xlasr.models.transducer import Transducer, TransducerShape
 from xlasr.models.whisper_chunks import Chunks
 from xlasr.objectives import SOUND_OBJECTIVES
 from xlasr.training.artefacts import StageRun
-from xlasr.training.clips import with_video
+from xlasr.training.clips import stretches
 from xlasr.training.sets import (
     TrainingSet,
     drop_unusable,
@@ -101,7 +101,7 @@ def dev_sets(run: StageRun, model: SpeechModel) -> list[TrainingSet]:
         part = part_of(corpus, stage)
         if part not in found and "dev" in corpus.splits:
             found[part] = drop_unusable(
-                with_video(
+                stretches(
                     open_set(
                         translated(corpus.split("dev"), run.target_of(corpus)),
                         stage.output.text,

@@ -1,7 +1,8 @@
-"""Audio-visual clips as a training set: their first seconds, with pictures."""
+"""Clips as a training set: a stretch of their time, with pictures or only its sound."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
@@ -43,11 +44,55 @@ class AudioVisualClip:
 
 
 @dataclass
-class ClipSet(TrainingSet):
+class StretchSet(TrainingSet):
+    """Usable clips, of each no more than some seconds: the first, or with ``crop`` any.
+
+    Args:
+        seconds: At most so much of a clip.
+    """
+
+    seconds: float = math.inf
+
+    @property
+    def durations_s(self) -> NDArray[np.float32]:
+        """Seconds of each usable clip that are used."""
+        return np.minimum(super().durations_s, np.float32(self.seconds))
+
+    def samples(self, at: int) -> Samples:
+        """The sound of the first seconds of usable clip ``at``."""
+        return self._sound(self._utterance(at))
+
+    def item(
+        self, at: int, factor: float, augment: AugmentSettings, rng: np.random.Generator
+    ) -> Any:
+        """The sound of a stretch, augmented."""
+        utterance = self._utterance(at)
+        first_s = self._first_s(utterance.duration_s, augment, rng)
+        return augmented(self._sound(utterance, first_s), factor, augment, rng)
+
+    def _first_s(
+        self, duration_s: float, augment: AugmentSettings, rng: np.random.Generator
+    ) -> float:
+        """Where the stretch of a clip begins: anywhere, where ``crop.seconds`` says how long."""
+        spare_s, how = duration_s - self.seconds, augment.crop
+        anywhere = how is not None and how.seconds is not None and spare_s > 0
+        return float(rng.uniform(0, spare_s)) if anywhere else 0.0
+
+    def _utterance(self, at: int) -> Utterance:
+        return cast(Utterance, self.split[int(self.rows[at])])
+
+    def _sound(self, utterance: Utterance, first_s: float = 0.0) -> Samples:
+        seconds = min(utterance.duration_s - first_s, self.seconds)
+        part = replace(utterance, start_s=utterance.start_s + first_s, duration_s=seconds)
+        return np.asarray(part.load(), dtype=np.float32)
+
+
+@dataclass
+class ClipSet(StretchSet):
     """Usable clips with pictures. Nothing is held but their rows.
 
     Args:
-        shape: What the model looks at: seconds, pictures a second, their size.
+        shape: What the model looks at: pictures a second, their size.
     """
 
     shape: AudioVisualConfig | None = None
@@ -63,23 +108,12 @@ class ClipSet(TrainingSet):
             raise DataError("a set of clips needs the shape of what the model looks at")
         return self.shape
 
-    @property
-    def durations_s(self) -> NDArray[np.float32]:
-        """Seconds of each usable clip that are used."""
-        limit = np.float32(self.looked_at.seconds)
-        return np.minimum(super().durations_s, limit)
-
-    def samples(self, at: int) -> Samples:
-        """The sound of the first seconds of usable clip ``at``."""
-        return self._sound(self._utterance(at))
-
     def item(
         self, at: int, factor: float, augment: AugmentSettings, rng: np.random.Generator
     ) -> AudioVisualClip:
-        """The clip: sound as ever, pictures cut out at random, or the middle without ``crop``.
+        """The clip: its sound, and pictures cut out at random, or the middle without ``crop``.
 
-        With ``crop.seconds`` a clip that is longer begins anywhere. Pictures are taken as long as
-        there are both sound and pictures, rounded up to tubelets.
+        Pictures are taken as long as there are both sound and pictures, rounded up to tubelets.
 
         Raises:
             DataError: The row has no pictures.
@@ -89,12 +123,9 @@ class ClipSet(TrainingSet):
         video, how = utterance.video, augment.crop
         if video is None:
             raise DataError(f"{utterance.id}: this clip has no pictures")
-        spare_s = min(utterance.duration_s, video.seconds) - shape.seconds
-        first_s = 0.0
-        if how is not None and how.seconds is not None and spare_s > 0:
-            first_s = float(rng.uniform(0, spare_s))
+        first_s = self._first_s(min(utterance.duration_s, video.seconds), augment, rng)
         samples = augmented(self._sound(utterance, first_s), factor, augment, rng)
-        both_s = min(len(samples) / 16_000, video.seconds - first_s, shape.seconds)
+        both_s = min(len(samples) / 16_000, video.seconds - first_s, self.seconds)
         begin_s = video.start_s + first_s
         times = [begin_s + t for t in sample_times(both_s, shape.fps, shape.tubelet)]
         larger = _LARGER if how is not None else 1.0
@@ -121,17 +152,12 @@ class ClipSet(TrainingSet):
         video = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
         return replace(found, video=video, video_lens=lens)
 
-    def _utterance(self, at: int) -> Utterance:
-        return cast(Utterance, self.split[int(self.rows[at])])
 
-    def _sound(self, utterance: Utterance, first_s: float = 0.0) -> Samples:
-        seconds = min(utterance.duration_s - first_s, self.looked_at.seconds)
-        part = replace(utterance, start_s=utterance.start_s + first_s, duration_s=seconds)
-        return np.asarray(part.load(), dtype=np.float32)
-
-
-def with_video(data: TrainingSet, model: SpeechModel, stage: Stage) -> TrainingSet:
+def stretches(data: TrainingSet, model: SpeechModel, stage: Stage) -> TrainingSet:
     """The clips that have pictures, where an objective of the stage looks at them.
+
+    Where none does, the sound of all is cut as it would be with pictures (``crop.seconds``), so
+    that what pictures add can be told.
 
     Args:
         data: Of one split.
@@ -141,8 +167,13 @@ def with_video(data: TrainingSet, model: SpeechModel, stage: Stage) -> TrainingS
     Raises:
         DataError: No clip has pictures.
     """
-    if not stage.needs_video or isinstance(data, TextSet):
+    crop = stage.augment.crop
+    seconds = math.inf if crop is None or crop.seconds is None else crop.seconds
+    held = {field.name: getattr(data, field.name) for field in fields(TrainingSet)}
+    if isinstance(data, TextSet) or (not stage.needs_video and seconds == math.inf):
         return data
+    if not stage.needs_video:
+        return StretchSet(**held, seconds=seconds)
     if not isinstance(model.encoder, ConformerEncoder):
         raise TypeError("objectives on pictures need the model that training.recipe builds")
     lines = cast(Iterable[Utterance], data.split)  # read in their order: one pass over the manifest
@@ -155,11 +186,8 @@ def with_video(data: TrainingSet, model: SpeechModel, stage: Stage) -> TrainingS
             "kinetics"
         )
     without = int((~has_video).sum())
-    held = {field.name: getattr(data, field.name) for field in fields(TrainingSet)}
     held["rows"] = data.rows[has_video]
     if without:
         held["left_out"] = {**data.left_out, "no pictures": without}
-    shape, crop = model.encoder.hf.config, stage.augment.crop
-    if crop is not None and crop.seconds is not None:
-        shape = replace(shape, seconds=min(shape.seconds, crop.seconds))
-    return ClipSet(**held, shape=shape)
+    shape = model.encoder.hf.config
+    return ClipSet(**held, seconds=min(shape.seconds, seconds), shape=shape)

@@ -35,7 +35,7 @@ def measure_frames(model: SpeechModel, sets: Sequence[TrainingSet | TextSet], fo
         found = read_checkpoint(kept).tensors["model"]
         statistics = FrameStatistics(int(found["count"]), found["mean"], found["deviations"])
     except (CheckpointError, KeyError):  # not measured yet, or damaged
-        heard = [data for data in sets if isinstance(data, TrainingSet)]
+        heard = [data for data in sets if not isinstance(data, TextSet)]
         clips = (data.samples(i) for data in heard for i in range(len(data.rows)))
         statistics = FrameStatistics.of_clips(clips)
         tensors = {name: torch.as_tensor(value) for name, value in vars(statistics).items()}

@@ -17,6 +17,7 @@ from xlasr.data.corpus import Corpus
 from xlasr.data.parallel import ParallelText, read_lines, read_pairs
 from xlasr.data.phones import FORM, check_phones
 from xlasr.data.synthesis import espeak_version
+from xlasr.data.translation import translated
 from xlasr.errors import ConfigError, XlasrError
 from xlasr.features.conditions import open_condition
 from xlasr.files import sha256
@@ -121,6 +122,15 @@ def _problems(run: StageRun) -> list[str]:
         found.append(f"{run.corpora[0].path} has no dev split, and its language has its own head")
     elif len(run.data) == len(stage.data) and "dev" not in run.dev.splits:
         found.append(f"{run.dev.path} has no dev split; the best weights are chosen on it")
+    if len(run.data) == len(stage.data):
+        targets = [entry.target for entry in stage.data]
+        asked = [(c, "train", t) for c, t in zip(run.data, targets, strict=True)]
+        for c, side, target in [*asked, (run.dev, "dev", run.target)]:
+            try:
+                if isinstance(c, Corpus) and side in c.splits:
+                    translated(c.split(side), target)
+            except XlasrError as error:
+                found.append(str(error))
     found += [
         f"{c.path} has no transcripts, and {', '.join(o.kind for o in stage.objectives)} needs them"
         for c in corpora

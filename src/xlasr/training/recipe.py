@@ -24,6 +24,7 @@ from xlasr.models.ctc import CTCModel
 from xlasr.models.heads import turn_to
 from xlasr.models.hub import Base
 from xlasr.models.run import SpeechModel
+from xlasr.models.whisper_chunks import ChunkedWhisperEncoder
 from xlasr.objectives import OBJECTIVES
 from xlasr.objectives.ewc import Anchor, make_anchor
 from xlasr.training.artefacts import (
@@ -35,7 +36,7 @@ from xlasr.training.artefacts import (
     write_result,
 )
 from xlasr.training.beginning import build_model, dev_sets, part_of, training_sets
-from xlasr.training.clips import with_video
+from xlasr.training.clips import stretches
 from xlasr.training.development import Development
 from xlasr.training.engine import Trainer
 from xlasr.training.frames import measure_frames
@@ -115,14 +116,11 @@ def _run_stage(
         for line in set_aids(model, kinds, base.folder if bare else None):
             progress.note(f"{stage.name}: {line}")
     elif any(o.kind == "ctc" for o in stage.objectives):
-        raise UsageError(
-            f"stage {stage.name!r}: ctc stands beside a decoder of letters or pieces of its own; "
-            "this one is the base's. Say decoder: {} and output.mode: replace for a new one"
-        )
+        raise _ctc_beside_own_decoder(stage)
     room = None if stage.needs_text else stage.positions_wanted()
     sets = [
         drop_unusable(
-            with_video(data, model, stage),
+            stretches(data, model, stage),
             model,
             stage.augment.speed,
             positions_wanted=room,
@@ -193,7 +191,11 @@ def _anchor(model: SpeechModel, trainable: Trainable, stage: Stage) -> Anchor | 
     corpus = Corpus.open(wanted.corpus)
     turn_to(model, corpus.language)
     part = part_of(corpus, stage)
-    data = drop_unusable(open_set(corpus.split("train"), stage.output.text, part=part), model)
+    data = drop_unusable(
+        open_set(corpus.split("train"), stage.output.text, part=part),
+        model,
+        objectives=stage.objectives,
+    )
     order = np.random.default_rng(0).permutation(len(data.rows))[: wanted.clips]
 
     loss = LossOf(model, stage, data_only=True)
@@ -300,16 +302,33 @@ def _cache_for(
     changes = (augment.noise, augment.codec, augment.spec)
     if augment.speed != [1.0] or any(changed is not None for changed in changes):
         return None  # the input changes from epoch to epoch
+    # weights, or what they are fed, that the base alone does not say: of this very stage
+    chunked = isinstance(model.encoder, ChunkedWhisperEncoder)
+    own = stage.init != "base" or base.is_random or chunked
+    own = own or bool(stage.reset.encoder or stage.reset.decoder)
     key = {
-        "weights": [base.sha256, stage.init, run.key if stage.init != "base" else ""],
+        "weights": [base.sha256, stage.init, run.key if own else ""],
         "layer": layer,
         "precision": stage.optim.precision,
         "corpora": [d.sha256 for d in run.data],
         "threads": torch.get_num_threads(),
     }
-    if targets := [entry.target for entry in stage.data if entry.target]:
-        key["rows"] = targets  # those of the clips with a translation
+    targets = [entry.target for entry in stage.data]
+    if any(targets):
+        key["rows"] = targets  # of each corpus the clips with a translation
     return FrozenCache(cache_dir() / "frozen", key, layer, FROZEN_CACHE_BYTES)
+
+
+def kinds_of(stage: Stage) -> set[str]:
+    """The objectives of a stage."""
+    return {o.kind for o in stage.objectives}
+
+
+def _ctc_beside_own_decoder(stage: Stage) -> UsageError:
+    return UsageError(
+        f"stage {stage.name!r}: ctc stands beside a decoder of letters or pieces of its own; "
+        "this one is the base's. Say decoder: {} and output.mode: replace for a new one"
+    )
 
 
 def check_family(recipe: Recipe, base: Base) -> None:
@@ -318,9 +337,13 @@ def check_family(recipe: Recipe, base: Base) -> None:
     Raises:
         UsageError: With the recipes that would fit.
     """
+    new = {"base": base.adapted == "seq2seq"}  # stages whose decoder is not the base's
     for stage in recipe.stages:
         family = recipe.family_of(stage)
         new_decoder = family == "seq2seq" and stage.output.mode == "replace"
+        new[stage.name] = new_decoder or new[stage.init]
+        if family == "seq2seq" and not new[stage.name] and "ctc" in kinds_of(stage):
+            raise _ctc_beside_own_decoder(stage)
         first = stage.init == "base"
         fits = family in base.families
         if base.takes_decoder and (fits or new_decoder or not first):
@@ -336,8 +359,7 @@ def check_family(recipe: Recipe, base: Base) -> None:
             f"recipe {recipe.name!r} needs a base of family {family!r}; {base.name} is a "
             f"{base.model_type} model and serves {', '.join(base.families)}. {advice}"
         )
-    kinds = {o.kind for stage in recipe.stages for o in stage.objectives}
-    for kind in sorted(kinds & set(BASES_OF)):
+    for kind in sorted(set().union(*map(kinds_of, recipe.stages)) & set(BASES_OF)):
         model_type, called = BASES_OF[kind]
         if base.model_type != model_type:
             raise UsageError(

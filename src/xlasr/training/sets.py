@@ -24,7 +24,7 @@ from xlasr.data.learnt_text import LearntText
 from xlasr.data.parallel import Pair, ParallelText, clean
 from xlasr.data.phones import in_form
 from xlasr.data.text import normalise
-from xlasr.data.translation import missing, translated
+from xlasr.data.translation import TranslatedSplit, missing, translated
 from xlasr.errors import DataError, UsageError
 from xlasr.features.augment import Samples, add_noise, speed
 from xlasr.features.conditions import open_condition
@@ -238,12 +238,26 @@ def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:
 
     Args:
         data: Of a corpus of the mix.
-        held_out: Texts in the headline form; neither side of a pair may be among them.
+        held_out: Texts in the headline form; neither side of a pair may be among them, nor what is
+            said where a translation is learnt.
+
+    Raises:
+        DataError: Nothing is left.
     """
-    lines = [data.split[int(row)] for row in data.rows]
-    said = [{line.text, line.source if isinstance(line, Pair) else line.text} for line in lines]
+    split, said = data.split, []
+    for row in data.rows.tolist():
+        line = split[row]
+        texts = {line.text, line.source if isinstance(line, Pair) else line.text}
+        said.append(
+            texts | ({split.transcript(row)} if isinstance(split, TranslatedSplit) else set())
+        )
     kept = np.asarray([held_out.isdisjoint(map(normalise, texts)) for texts in said], dtype=bool)
     dropped = int((~kept).sum())
+    if dropped and not kept.any():
+        raise DataError(
+            f"every text of {split.name!r} stands in dev or test of another "
+            "corpus of this run, or of the command's; it teaches nothing that is not asked there"
+        )
     reasons = {"its text stands in dev or test": dropped} if dropped else {}
     return replace(data, rows=data.rows[kept], left_out={**data.left_out, **reasons})
 

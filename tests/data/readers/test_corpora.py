@@ -290,6 +290,10 @@ def test_mustc(tmp_path: Path) -> None:
     assert result.n_rows == 6 and not len(result.quarantine)
     with pytest.raises(UsageError, match=r"its text in 'de' is a translation. Give --language en"):
         read("mustc", root, language="de")
+    # only the folder above data names the pair
+    there = tmp_path / "my-asr/MUSTC"
+    mustc(there, "train", rows, ["Thank you.", "Yes", "", ""])  # with empty lines behind the last
+    assert [r.text for r in read("mustc", there, language="en").records] == ["Thank you.", "Yes"]
 
 
 def test_mustc_rows_that_do_not_fit(tmp_path: Path) -> None:

@@ -37,11 +37,12 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[R
     if not paths:
         raise DataError(f"{root}: no SPLIT/txt/SPLIT.yaml beside SPLIT/wav. Name MUSTC/en-de.")
     language = options.language.split("-")[0].lower()
-    pairs = [p for p in paths[0].parts if re.fullmatch(r"[a-z]{2,3}-[a-z]{2,3}", p)]
-    if pairs and pairs[-1].split("-")[0] != language:
+    pair = paths[0].absolute().parents[3].name  # of PAIR/data/SPLIT/txt/SPLIT.yaml
+    spoken = pair.split("-")[0]
+    if re.fullmatch(r"[a-z]{2,3}-[a-z]{2,3}", pair) and spoken != language:
         raise UsageError(
-            f"{root}: the speech of {pairs[-1]} is in {pairs[-1].split('-')[0]!r}; its text in"
-            f" {language!r} is a translation. Give --language {pairs[-1].split('-')[0]}"
+            f"{root}: the speech of {pair} is in {spoken!r}; its text in {language!r} is a"
+            f" translation. Give --language {spoken}"
         )
     for path, side in zip(paths, sides_of([path.stem for path in paths]), strict=True):
         yield from _part(path, path.with_suffix(f".{language}"), side, options, quarantine)
@@ -68,6 +69,7 @@ def _part(
     lines = [
         text for _, text in read_lines(texts, options.encoding, quarantine, blank=True, lost=lost)
     ]
+    _drop_empty_end(lines, len(rows))
     if len(rows) != len(lines):
         detail = (
             f"{path.name} has {len(rows)} rows and {texts.name} {len(lines)} lines, so that nothing"
@@ -118,6 +120,7 @@ def _translations(
         lost: set[int] = set()
         read = read_lines(other, options.encoding, Quarantine(), blank=True, lost=lost)
         lines = [text.strip() for _, text in read]  # of a line that cannot be read the speech stays
+        _drop_empty_end(lines, n_rows)
         fits = len(lines) == n_rows
         if fits:
             yield field_of(language), lines
@@ -126,6 +129,12 @@ def _translations(
                 f"{other.name} has {len(lines)} lines for {n_rows} rows, {len(lost)} unreadable"
             )
             quarantine.note(other.name, "no translation", detail, len(lost) if fits else n_rows)
+
+
+def _drop_empty_end(lines: list[str], n_rows: int) -> None:
+    """Drop empty lines behind the last row; those before it are rows without a text."""
+    while len(lines) > n_rows and not lines[-1].strip():
+        lines.pop()
 
 
 def _fields(text: str) -> dict[str, str]:
