@@ -92,6 +92,7 @@ PROBES = {
 BASES = {
     "audiovisual-small": ["adapt.optim.lr=2e-2"],
     "whisper-tiny.en": [
+        "translate.init=base",
         "translate.output={mode: cut, text: headline}",
         "translate.objectives=[{kind: cross_entropy}]",
         "translate.train.unfreeze_at=0",
@@ -193,8 +194,8 @@ def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
         if stage.name in wanted:
             stages.append(stage.model_copy(update={"init": before}))
             before = stage.name
-    new = given.base == "audiovisual-small"
-    decoder = recipe.decoder if tags and new else None
+    new = tags and given.base == "audiovisual-small"
+    decoder = recipe.decoder if new else None
     return greedily(recipe.model_copy(update={"stages": stages, "decoder": decoder}))
 
 
