@@ -133,6 +133,19 @@ def test_exactly_the_named_part_is_trained(
         assert same == (name not in wanted), name
 
 
+@pytest.mark.parametrize("part", ["lora", "adapter"])
+def test_a_decoder_that_begins_at_random_is_trained_beside_them(tmp_path: Path, part: str) -> None:
+    model = build(tmp_path / "base", "seq2seq/attention")
+    bare = {n for n, _ in model.named_parameters()}
+    found = make_trainable(model, TrainSettings.model_validate({"part": part, "lora": {"r": 2}}))
+    held = {id(p) for p in model.encoder.parameters()}
+    own = {n for n, p in model.named_parameters() if id(p) not in held and "lora_" not in n}
+    fixed = {n for n in own if "embed_positions" in n}  # sinusoids
+    assert own - fixed and own - fixed <= set(found.names)
+    inside = {n for n, p in model.named_parameters() if id(p) in held and p.requires_grad}
+    assert inside and not inside & bare  # of the encoder only what is new
+
+
 def groups(found: Trainable) -> dict[tuple[bool, int], set[str]]:
     return {(g.is_head, g.depth): set(g.names) for g in found.groups}
 

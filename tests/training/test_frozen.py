@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import small
 import torch
+from tests import tiny
 from torch import Tensor
 
 from xlasr import api
@@ -296,6 +297,29 @@ def test_recipes_that_leave_out_different_clips_share_no_wrong_state(
     assert shared.summaries[0]["train_clips"] == len(small.TRAIN) + 1
     monkeypatch.setenv("XLASR_CACHE", str(tmp_path / "cache2"))
     alone = adapt(whisper_dir, corpus, tmp_path / "alone", "seq2seq", train=head)
+    for key, value in weights(alone).items():
+        assert torch.equal(weights(shared)[key], value), key
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [({"seed": 1}, {}), ({}, {"reset": {"encoder": [0]}}), ({"data": [{"minutes": 0.05}]}, {})],
+    ids=str,
+)
+def test_states_that_the_base_does_not_tell_are_not_shared(
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: dict[str, Any],
+    second: dict[str, Any],
+) -> None:
+    """Weights drawn by the run, and frames measured by it, on a base of random weights."""
+    base = tiny.audiovisual_dir(tmp_path / "base")
+    head = {"train": {"part": "head"}, "stop": {"updates": 4}}
+    adapt(base, speech, tmp_path / "first", **head, **first)
+    shared = adapt(base, speech, tmp_path / "shared", **head, **second)
+    monkeypatch.setenv("XLASR_CACHE", str(tmp_path / "cache2"))
+    alone = adapt(base, speech, tmp_path / "alone", **head, **second)
     for key, value in weights(alone).items():
         assert torch.equal(weights(shared)[key], value), key
 
