@@ -152,6 +152,7 @@ TWO = [
         ({}, {"family": "transducer", "objectives": [{"kind": "transducer"}]}, {},
          "the recipe's family is 'ctc', and its last stage, whose model is the result, is of 'tr"),
         ({"objectives": [{"kind": "ctc"}]}, {}, {}, "ctc stands beside a decoder"),
+        ({"train": {"part": "lora"}}, {}, {}, "under train.part 'lora' it would stay so"),
         ({"objectives": [{"kind": "cross_entropy", "bpe_dropout": 0.1}]}, {}, {}, "bpe_dropout is"),
         ({"family": "ctc", "objectives": [{"kind": "ctc"}]}, {}, {"decoder": {"layers": 1}},
          "decoder: sizes are for the family 'seq2seq'"),

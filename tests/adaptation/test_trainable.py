@@ -12,6 +12,7 @@ from xlasr.adaptation.trainable import Trainable, count_trainable, make_trainabl
 from xlasr.config import ObjectiveSettings, TrainSettings
 from xlasr.errors import UsageError
 from xlasr.features.streaming import FrameStatistics
+from xlasr.models.aids import set_aids
 from xlasr.models.attention import AttentionModel, DecoderShape
 from xlasr.models.encoders import Context
 from xlasr.models.frames import MeasuredEncoder
@@ -134,16 +135,16 @@ def test_exactly_the_named_part_is_trained(
 
 
 @pytest.mark.parametrize("part", ["lora", "adapter"])
-def test_a_decoder_that_begins_at_random_is_trained_beside_them(tmp_path: Path, part: str) -> None:
+def test_a_ctc_head_beside_a_decoder_is_trained_where_the_decoder_rests(
+    tmp_path: Path, part: str
+) -> None:
     model = build(tmp_path / "base", "seq2seq/attention")
+    assert isinstance(model, AttentionModel)
+    set_aids(model, ["ctc"], None)
     bare = {n for n, _ in model.named_parameters()}
     found = make_trainable(model, TrainSettings.model_validate({"part": part, "lora": {"r": 2}}))
-    held = {id(p) for p in model.encoder.parameters()}
-    own = {n for n, p in model.named_parameters() if id(p) not in held and "lora_" not in n}
-    fixed = {n for n in own if "embed_positions" in n}  # sinusoids
-    assert own - fixed and own - fixed <= set(found.names)
-    inside = {n for n, p in model.named_parameters() if id(p) in held and p.requires_grad}
-    assert inside and not inside & bare  # of the encoder only what is new
+    assert bare & set(found.names) == {"aids.ctc.weight", "aids.ctc.bias"}
+    assert set(found.names) - bare
 
 
 def groups(found: Trainable) -> dict[tuple[bool, int], set[str]]:

@@ -13,7 +13,6 @@ from xlasr.adaptation.layers import chosen_layers
 from xlasr.adaptation.lora import add_lora
 from xlasr.config import TrainSettings
 from xlasr.errors import UsageError
-from xlasr.models.attention import AttentionModel
 from xlasr.models.multimodal import MultimodalModel
 from xlasr.models.parts import MARK, length_adapter, use_part
 from xlasr.models.run import SpeechModel
@@ -125,8 +124,7 @@ def make_trainable(
         unused = (*unused, "head.weight", "head.bias")
     waiting = isinstance(model, Transducer) and model.by_ctc
     frozen = {id(p) for layer in resting for p in layer.parameters()}
-    # a decoder that is not the base's begins at random, as a CTC head does
-    own_head = not isinstance(model, Seq2SeqModel) or isinstance(model, AttentionModel)
+    own_head = not isinstance(model, Seq2SeqModel)
     groups: dict[tuple[bool, int], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
         layer = layer_of(name)  # None: head; -1: stem; n_layers: closing norm
@@ -136,6 +134,8 @@ def make_trainable(
             left = not (settings.part == "full" and isinstance(model, MultimodalModel))
         if parameter is fixed or left:  # sinusoids; nothing uses it; only understands
             trained = False
+        elif name.startswith("aids."):  # begins at random, whatever it stands beside
+            trained = True
         elif settings.part == "lora":
             trained = "lora_" in name or (own_head and layer is None)
         elif settings.part in ("adapter", "length_adapter"):

@@ -72,8 +72,15 @@ def misfits(tree: Mapping[str, Any]) -> list[str]:
         problems += text_misfits(name, stage, family) + video_misfits(name, stage)
         problems += min_wer_misfits(name, stage)
         problems += [f"stage {name!r}: {p}" for p in _head_misfits(family, stage, tree)]
+        parts = [train.get("part") for train in dicts([stage.get("train")])]
         for output in dicts([stage.get("output")]):
             mode = output.get("mode", "keep")
+            rests = parts and parts[0] in ("lora", "adapter", "length_adapter")
+            if family == "seq2seq" and mode == "replace" and rests:
+                problems.append(
+                    f"stage {name!r}: output.mode replace makes a decoder of random weights, and "
+                    f"under train.part {parts[0]!r} it would stay so; say full or head"
+                )
             if output.get("pieces") and (
                 family == "ctc" or (family == "seq2seq" and mode != "replace")
             ):
