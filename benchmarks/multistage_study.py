@@ -24,8 +24,8 @@ that of the process, so give cells one by one where it matters. Stages of two co
 dev of the first. Because translation brings the target's own sound under supervision once more, the
 clean reading is ``other`` against ``asr-other`` and ``none``. ``--tie`` renders and uses faces
 whose mouths follow the speech more or less. ``--base whisper-tiny.en`` asks what the middle gives
-an encoder that has heard 680,000 hours instead of clips (PRE is none), and whose decoder writes
-English already. Checkpoints are chosen on dev; ``--test`` decodes test greedily, ``--probe TASK``
+an encoder that has heard English for years instead of clips (PRE is none), and whose decoder
+writes it already. Checkpoints are chosen on dev; ``--test`` decodes test greedily, ``--probe TASK``
 asks what the encoder of the finished cell knows (``xlasr probe``).
 """
 
