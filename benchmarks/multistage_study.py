@@ -101,8 +101,11 @@ BASES = {
     ],
 }
 """What differs where the decoder of the middle has been trained; as in ``whisper-full``."""
-SEEN_LR = {"audiovisual-small": "1e-3", "whisper-tiny.en": "3e-4"}
-"""Rate of the encoder where the end trains it; as in ``ssl-small``, from random, and in ``ctc``."""
+SEEN = {
+    "audiovisual-small": ["adapt.optim.lr=1e-3"],
+    "whisper-tiny.en": ["adapt.optim.lr=3e-4", "adapt.optim.head_lr=2e-3"],
+}
+"""Rates where the end trains the encoder; as in ``ssl-small``, from random, and in ``ctc``."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,7 @@ def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
     for stage, updates in of_stage.items():
         settings += budget(stage, updates, given.every)
     if cell.full:
-        settings += ["adapt.train.part=full", f"adapt.optim.lr={SEEN_LR[given.base]}"]
-        settings += ["adapt.optim.head_lr=2e-3"] if given.base != "audiovisual-small" else []
+        settings += ["adapt.train.part=full", *SEEN[given.base]]
     recipe = load_recipe("multistage", [*SCALE, *BASES[given.base], *settings, *given.set])
     wanted = {"adapt"} | ({"clips"} if objectives else set()) | ({"translate"} if tags else set())
     stages, before = [], "base"
@@ -194,7 +196,7 @@ def recipe_of(cell: Cell, given: argparse.Namespace) -> Recipe:
         if stage.name in wanted:
             stages.append(stage.model_copy(update={"init": before}))
             before = stage.name
-    new = tags and given.base == "audiovisual-small"
+    new = any(s.family == "seq2seq" and s.output.mode == "replace" for s in stages)
     decoder = recipe.decoder if new else None
     return greedily(recipe.model_copy(update={"stages": stages, "decoder": decoder}))
 

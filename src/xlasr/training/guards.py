@@ -171,15 +171,18 @@ class Guards:
                 )
         if len(seen) >= 4 and self.spoken:
             self._look_for_overfitting(update)
-            if (
-                dev_cer is not None and self.steered_by == "dev_cer"
-            ):  # how low a loss can get, nobody knows
+            if self._by_cer:  # how low a loss can get, nobody knows
                 self._look_for_underfitting(update)
+
+    @property
+    def _by_cer(self) -> bool:
+        """Whether the last look at dev tells by its CER if the stage learns."""
+        return self.steered_by == "dev_cer" and "cer" in self.history[-1]
 
     def _look_for_overfitting(self, update: int) -> None:
         """Say so; and end a training whose dev CER (or loss) stays well above its best."""
         seen = self.history
-        key = "cer" if self.steered_by == "dev_cer" and "cer" in seen[-1] else "dev"
+        key = "cer" if self._by_cer else "dev"
         best = min(h[key] for h in seen)
         falls = seen[-1]["train"] < _a_tenth_less(seen[-4]["train"])
         rises = all(b["dev"] > a["dev"] for a, b in zip(seen[-4:-1], seen[-3:], strict=True))

@@ -115,7 +115,7 @@ def _run_stage(
         kinds = aids_wanted(model, [o.kind for o in stage.objectives])
         for line in set_aids(model, kinds, base.folder if bare else None):
             progress.note(f"{stage.name}: {line}")
-    elif any(o.kind == "ctc" for o in stage.objectives):
+    elif "ctc" in kinds_of(stage):
         raise _ctc_beside_own_decoder(stage)
     room = None if stage.needs_text else stage.positions_wanted()
     sets = [

@@ -248,9 +248,9 @@ def leave_out_texts(data: TrainingSet, held_out: set[str]) -> TrainingSet:
     for row in data.rows.tolist():
         line = split[row]
         texts = {line.text, line.source if isinstance(line, Pair) else line.text}
-        said.append(
-            texts | ({split.transcript(row)} if isinstance(split, TranslatedSplit) else set())
-        )
+        if isinstance(split, TranslatedSplit):
+            texts.add(split.transcript(row))
+        said.append(texts)
     kept = np.asarray([held_out.isdisjoint(map(normalise, texts)) for texts in said], dtype=bool)
     dropped = int((~kept).sum())
     if dropped and not kept.any():
